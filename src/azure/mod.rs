@@ -1,0 +1,7 @@
+//! Azure: credentials, the host table, and what Azure's challenges ask for.
+
+mod audiences;
+mod challenges;
+mod cloud;
+mod entra;
+mod managed_identity;

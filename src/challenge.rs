@@ -1,0 +1,1 @@
+//! `WWW-Authenticate`: what a server that answered 401 asks for.

@@ -1,0 +1,157 @@
+//! Time, randomness and tasks, which all come in from outside.
+
+use std::collections::hash_map::RandomState;
+use std::fmt;
+use std::future::Future;
+use std::hash::{BuildHasher, Hasher};
+use std::pin::Pin;
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
+
+use crate::{Error, ErrorKind};
+
+/// A boxed future, as it is used on the ways that are not hot.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// One moment on both clocks.
+///
+/// The monotonic clock cannot be set but may stand still while a machine
+/// sleeps; the wall clock goes on but may be set. A token is good only while
+/// both say so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timestamp {
+    /// Time since a fixed moment in the past that differs from process to
+    /// process.
+    pub monotonic: Duration,
+    /// Calendar time.
+    pub wall: SystemTime,
+}
+
+impl Timestamp {
+    /// A moment that both clocks were read at.
+    #[must_use]
+    pub fn new(monotonic: Duration, wall: SystemTime) -> Self {
+        Self { monotonic, wall }
+    }
+}
+
+/// Where the crate takes time, randomness and tasks from.
+///
+/// The default is [`TokioRuntime`]. Tests put in a clock that is moved by hand
+/// (`testing::ManualRuntime` under the feature `test-util`), which plays days
+/// of refreshes in milliseconds.
+pub trait Runtime: fmt::Debug + Send + Sync + 'static {
+    /// Reads both clocks. Called on every request: must not block.
+    fn now(&self) -> Timestamp;
+
+    /// Waits for `duration` on the monotonic clock.
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
+
+    /// Runs `task` to its end, independently of the caller.
+    ///
+    /// # Errors
+    ///
+    /// When there is nothing to run it on. The task is dropped.
+    fn spawn(&self, task: BoxFuture<'static, ()>) -> Result<(), Error>;
+
+    /// A random number, for jitter. Need not be unpredictable.
+    fn random(&self) -> u64;
+}
+
+/// The default [`Runtime`]: tokio's timer and tasks, the system's clocks.
+///
+/// Tasks are spawned on the runtime that the call is made on.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct TokioRuntime;
+
+impl TokioRuntime {
+    /// The default runtime.
+    #[must_use]
+    pub fn new() -> Self {
+        Self
+    }
+}
+
+impl Runtime for TokioRuntime {
+    #[allow(clippy::disallowed_methods, reason = "this is where time comes from")]
+    fn now(&self) -> Timestamp {
+        // tokio's clock is the system's unless a test has paused it.
+        static ORIGIN: OnceLock<tokio::time::Instant> = OnceLock::new();
+        let now = tokio::time::Instant::now();
+        let origin = *ORIGIN.get_or_init(|| now);
+        Timestamp {
+            monotonic: now.saturating_duration_since(origin),
+            wall: SystemTime::now(),
+        }
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) -> Result<(), Error> {
+        match tokio::runtime::Handle::try_current() {
+            Ok(handle) => {
+                handle.spawn(task);
+                Ok(())
+            }
+            Err(_) => Err(Error::new(
+                ErrorKind::Configuration,
+                "a token can only be fetched inside a Tokio runtime",
+            )
+            .with_advice("await the request on one, or give the cache a Runtime of your own")),
+        }
+    }
+
+    fn random(&self) -> u64 {
+        // Each RandomState has keys of its own, so each hash is a new number.
+        RandomState::new().build_hasher().finish()
+    }
+}
+
+/// A random point of `[0, 1)`.
+pub(crate) fn random_fraction(runtime: &dyn Runtime) -> f64 {
+    // 53 bits are what an f64 holds exactly.
+    (runtime.random() >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// Runs `future` for at most `limit`; `None` when that was too short.
+pub(crate) async fn within<F: Future>(
+    runtime: &dyn Runtime,
+    limit: Duration,
+    future: F,
+) -> Option<F::Output> {
+    let mut sleep = runtime.sleep(limit);
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(|cx| {
+        if let std::task::Poll::Ready(output) = future.as_mut().poll(cx) {
+            return std::task::Poll::Ready(Some(output));
+        }
+        sleep.as_mut().poll(cx).map(|()| None)
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_numbers_differ() {
+        let runtime = TokioRuntime::new();
+        assert_ne!(runtime.random(), runtime.random());
+        let fraction = random_fraction(&runtime);
+        assert!((0.0..1.0).contains(&fraction));
+    }
+
+    #[test]
+    fn without_a_runtime_a_task_is_refused_with_advice() {
+        let error = TokioRuntime::new()
+            .spawn(Box::pin(async {}))
+            .expect_err("no runtime here");
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.advice().is_some());
+    }
+}
