@@ -153,6 +153,10 @@ pub struct Origin<'a> {
 }
 
 impl<'a> Origin<'a> {
+    pub(crate) fn new(scheme: &'a Scheme, authority: &'a Authority) -> Self {
+        Self { scheme, authority }
+    }
+
     /// The origin of an absolute URI.
     ///
     /// # Errors

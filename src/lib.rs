@@ -2,16 +2,26 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod audience;
+mod authorize;
+mod cache;
 mod credential;
 mod error;
+mod layer;
 mod runtime;
 mod token;
 
 pub use audience::{Audience, Or, Origin, ResolveAudience};
+pub use authorize::{ExistingHeader, UnknownHosts};
+pub use cache::{TokenCache, TokenCacheBuilder};
+pub use challenge::{Challenge, ClaimsChallenges, Demand, FollowChallenge};
 pub use credential::{
     Claims, Credential, CredentialFn, SharedCredential, TenantId, TokenRequest, credential_fn,
 };
 pub use error::{BoxError, Error, ErrorKind};
+pub use layer::{
+    BearerAuth, BearerAuthError, BearerAuthLayer, ReplayBody, ReplayCheap, ReplayClone,
+    ReplayEmpty, ResponseFuture,
+};
 pub use runtime::{BoxFuture, Runtime, Timestamp, TokioRuntime};
 pub use token::{AccessToken, Principal, PrincipalType};
 

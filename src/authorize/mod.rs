@@ -1,0 +1,346 @@
+//! Which token a request gets, and what a 401 means: everything that the layer
+//! and its relatives for other clients decide alike, without sending anything.
+
+mod learned;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::uri::{Authority, Scheme};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+
+use crate::cache::{Acquire, Entry, Key, Slot, TokenCache};
+use crate::challenge::{Challenge, ClaimsChallenges, Demand, FollowChallenge};
+use crate::{Audience, Error, ErrorKind, Origin, ResolveAudience};
+use learned::Learned;
+
+/// What happens to a request whose host no rule names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UnknownHosts {
+    /// It fails with [`ErrorKind::UnknownHost`] and is not sent. The default:
+    /// a mistyped host or a forgotten rule shows at once, and a request that
+    /// was meant to be authorized does not go out without.
+    #[default]
+    Refuse,
+    /// It is sent without a token. For a client that talks to public hosts
+    /// too.
+    PassOn,
+}
+
+/// What happens to a request that has an `Authorization` header already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ExistingHeader {
+    /// The request is passed on as it is, whatever its host, and a 401 is
+    /// given back. The default.
+    #[default]
+    Keep,
+    /// The header is replaced, if the host has a rule.
+    Replace,
+}
+
+/// Settings, and the memory that all clones of a layer share.
+#[derive(Clone)]
+pub(crate) struct Authorizer {
+    pub(crate) cache: TokenCache,
+    pub(crate) audiences: Arc<dyn ResolveAudience>,
+    pub(crate) challenges: Arc<dyn FollowChallenge>,
+    pub(crate) unknown_hosts: UnknownHosts,
+    pub(crate) existing_header: ExistingHeader,
+    pub(crate) token_timeout: Option<Duration>,
+    learned: Arc<Learned>,
+}
+
+/// Where tokens for one origin come from.
+#[derive(Debug)]
+pub(crate) struct Route {
+    scheme: Scheme,
+    authority: Authority,
+    slot: Arc<Slot>,
+    demand: Demand,
+    lessons: u64,
+}
+
+/// A token that was put on a request.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    route: Arc<Route>,
+    entry: Arc<Entry>,
+}
+
+/// Waits for a token for a request that has none yet.
+pub(crate) struct Acquisition {
+    acquire: Acquire,
+    route: Arc<Route>,
+}
+
+/// Waits for another token after a 401. `None`: there is none, so the 401 is
+/// the answer.
+pub(crate) struct Renewal {
+    acquire: Acquire,
+    route: Arc<Route>,
+    refused: Arc<Entry>,
+    lesson: Option<Demand>,
+}
+
+/// A token for a resend, and what to remember if it is accepted.
+#[derive(Debug)]
+pub(crate) struct Renewed {
+    pub(crate) sent: Sent,
+    lesson: Option<Demand>,
+}
+
+impl Authorizer {
+    pub(crate) fn new(cache: TokenCache, audiences: impl ResolveAudience) -> Self {
+        Self {
+            cache,
+            audiences: Arc::new(audiences),
+            challenges: Arc::new(ClaimsChallenges::new()),
+            unknown_hosts: UnknownHosts::default(),
+            existing_header: ExistingHeader::default(),
+            token_timeout: None,
+            learned: Arc::new(Learned::new()),
+        }
+    }
+
+    /// Where the token for a request to `uri` comes from; `None` if it is to
+    /// be sent without one. `known` is the answer to an earlier question.
+    pub(crate) fn route(
+        &self,
+        uri: &Uri,
+        known: Option<&Arc<Route>>,
+    ) -> Result<Option<Arc<Route>>, Error> {
+        if let Some(route) = known {
+            if route.leads_to(uri) && route.lessons == self.learned.count() {
+                return Ok(Some(Arc::clone(route)));
+            }
+        }
+        self.look_up(uri)
+    }
+
+    #[cold]
+    fn look_up(&self, uri: &Uri) -> Result<Option<Arc<Route>>, Error> {
+        let route = match Origin::of(uri) {
+            Ok(origin) => self.route_to(&origin),
+            Err(error) => Err(error),
+        };
+        match route {
+            Err(error)
+                if error.kind() == ErrorKind::UnknownHost
+                    && self.unknown_hosts == UnknownHosts::PassOn =>
+            {
+                Ok(None)
+            }
+            route => route.map(Some),
+        }
+    }
+
+    fn route_to(&self, origin: &Origin<'_>) -> Result<Arc<Route>, Error> {
+        // Read first: what is learned meanwhile makes this route stale.
+        let lessons = self.learned.count();
+        let Some(audience) = self.audiences.resolve(origin)? else {
+            return Err(unknown(origin.authority().host()));
+        };
+        let demand = self.learned.of(origin).unwrap_or_default();
+        let slot = self.cache.slot(&key(&audience, &demand))?;
+        Ok(Arc::new(Route {
+            scheme: origin.scheme().clone(),
+            authority: origin.authority().clone(),
+            slot,
+            demand,
+            lessons,
+        }))
+    }
+
+    /// The token for `route`, if it is at hand.
+    pub(crate) fn token_at_hand(&self, route: &Arc<Route>) -> Option<Sent> {
+        let entry = route.slot.current(self.cache.source(), self.cache.now())?;
+        Some(Sent {
+            route: Arc::clone(route),
+            entry,
+        })
+    }
+
+    /// The way to a token for `route`.
+    pub(crate) fn acquire(&self, route: Arc<Route>) -> Acquisition {
+        let slot = Arc::clone(&route.slot);
+        Acquisition {
+            acquire: Acquire::new(self.cache.clone(), slot, self.token_timeout),
+            route,
+        }
+    }
+
+    /// What to do about a 401 with `headers`.
+    pub(crate) fn renew(&self, sent: &Sent, headers: &HeaderMap) -> Renewal {
+        // Another request may have learned something since this one was sent.
+        let origin = sent.route.origin();
+        let route = match self.route_to(&origin) {
+            Ok(known) if !Arc::ptr_eq(&known.slot, &sent.route.slot) => known,
+            _ => Arc::clone(&sent.route),
+        };
+        let asked = self.challenges.follow(&origin, &Challenge::parse(headers));
+        let demand = together(&route.demand, &asked);
+        if demand != route.demand {
+            let now = self.cache.now().monotonic;
+            if let Some(route) = self.route_for(&route, &demand, now) {
+                return self.renewal(route, sent, Some(demand));
+            }
+        }
+        self.renewal(route, sent, None)
+    }
+
+    /// A route to what the server asks for. A server that asks for something
+    /// new each time does not get it each time.
+    fn route_for(&self, route: &Route, demand: &Demand, now: Duration) -> Option<Arc<Route>> {
+        if !self.learned.permits(&route.origin(), demand, now) {
+            return None;
+        }
+        let slot = self
+            .cache
+            .slot(&key(&route.slot.key().audience, demand))
+            .ok()?;
+        Some(Arc::new(Route {
+            scheme: route.scheme.clone(),
+            authority: route.authority.clone(),
+            slot,
+            demand: demand.clone(),
+            lessons: route.lessons,
+        }))
+    }
+
+    fn renewal(&self, route: Arc<Route>, sent: &Sent, lesson: Option<Demand>) -> Renewal {
+        let cache = self.cache.clone();
+        let slot = Arc::clone(&route.slot);
+        let refused = Arc::clone(&sent.entry);
+        let acquire = if Arc::ptr_eq(&slot, &sent.route.slot) {
+            Acquire::renewal(cache, slot, Arc::clone(&refused), self.token_timeout)
+        } else {
+            Acquire::new(cache, slot, self.token_timeout)
+        };
+        Renewal {
+            acquire,
+            route,
+            refused,
+            lesson,
+        }
+    }
+
+    /// Takes in how the server liked a token.
+    pub(crate) fn answered(sent: &Sent, status: StatusCode) {
+        if status.is_success() {
+            sent.route.slot.mark_accepted(sent.entry.generation);
+        }
+    }
+
+    /// Takes in how the server liked the token of a resend. What it had asked
+    /// for is remembered only now that it has proved right.
+    pub(crate) fn answered_resend(&self, renewed: Renewed, status: StatusCode) {
+        Self::answered(&renewed.sent, status);
+        if status != StatusCode::UNAUTHORIZED {
+            if let Some(demand) = renewed.lesson {
+                self.learned.remember(&renewed.sent.route.origin(), demand);
+            }
+        }
+    }
+}
+
+impl Route {
+    fn origin(&self) -> Origin<'_> {
+        Origin::new(&self.scheme, &self.authority)
+    }
+
+    fn leads_to(&self, uri: &Uri) -> bool {
+        uri.authority()
+            .is_some_and(|authority| authority.as_str() == self.authority.as_str())
+            && uri.scheme() == Some(&self.scheme)
+    }
+}
+
+impl Sent {
+    pub(crate) fn header_value(&self) -> HeaderValue {
+        self.entry.token.header_value().clone()
+    }
+}
+
+impl Future for Acquisition {
+    type Output = Result<Sent, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let entry = ready!(Pin::new(&mut this.acquire).poll(cx))?;
+        Poll::Ready(Ok(Sent {
+            route: Arc::clone(&this.route),
+            entry,
+        }))
+    }
+}
+
+impl Future for Renewal {
+    type Output = Option<Renewed>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let entry = match ready!(Pin::new(&mut this.acquire).poll(cx)) {
+            Ok(entry) if !entry.token.same_secret(&this.refused.token) => entry,
+            _ => return Poll::Ready(None),
+        };
+        Poll::Ready(Some(Renewed {
+            sent: Sent {
+                route: Arc::clone(&this.route),
+                entry,
+            },
+            lesson: this.lesson.take(),
+        }))
+    }
+}
+
+fn unknown(host: &str) -> Error {
+    Error::new(
+        ErrorKind::UnknownHost,
+        format!(
+            "no rule says which token {} may have",
+            crate::error::printable(host)
+        ),
+    )
+    .with_advice(
+        "add the host to the layer's rules, or have requests to unknown hosts passed on without a token",
+    )
+}
+
+fn key(audience: &Audience, demand: &Demand) -> Key {
+    Key {
+        audience: demand.audience().unwrap_or(audience).clone(),
+        tenant: demand.tenant().cloned(),
+        claims: demand.claims().cloned(),
+    }
+}
+
+/// What was asked for before, with what is asked for now taking its place.
+fn together(before: &Demand, now: &Demand) -> Demand {
+    let mut demand = Demand::default();
+    if let Some(audience) = now.audience().or(before.audience()) {
+        demand = demand.with_audience(audience.clone());
+    }
+    if let Some(tenant) = now.tenant().or(before.tenant()) {
+        demand = demand.with_tenant(tenant.clone());
+    }
+    if let Some(claims) = now.claims().or(before.claims()) {
+        demand = demand.with_claims(claims.clone());
+    }
+    demand
+}
+
+impl fmt::Debug for Authorizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authorizer")
+            .field("unknown_hosts", &self.unknown_hosts)
+            .field("existing_header", &self.existing_header)
+            .field("token_timeout", &self.token_timeout)
+            .finish_non_exhaustive()
+    }
+}

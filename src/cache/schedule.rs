@@ -1,0 +1,355 @@
+//! When to refresh, how long to back off, how often a refresh may be forced.
+//! Pure: time and chance come in as arguments.
+
+use std::time::Duration;
+
+use crate::runtime::Timestamp;
+use crate::token::Lifetime;
+use crate::{AccessToken, Error, ErrorKind};
+
+/// No token is used for longer than this, whatever its issuer says.
+const MAX_LIFE: Duration = Duration::from_secs(48 * 3600);
+
+/// A token is not sent in the last moments of its life: the request still has
+/// to arrive.
+const SKEW: Duration = Duration::from_secs(30);
+
+/// A refresh leaves at least this much time for retries, if the life allows.
+const RESERVE: Duration = Duration::from_secs(5 * 60);
+
+/// The two moments of a token's life, each on both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    /// From here on a new token is fetched, while this one is still used.
+    pub(crate) refresh_at: Timestamp,
+    /// From here on this one is no longer used.
+    pub(crate) unusable_at: Timestamp,
+}
+
+impl Window {
+    /// Places the two moments for a token that was asked for at `asked_at` and
+    /// has arrived by `now`. `chance` is drawn once per token, from `[0, 1)`.
+    pub(crate) fn of(
+        token: &AccessToken,
+        asked_at: Timestamp,
+        now: Timestamp,
+        chance: f64,
+    ) -> Result<Self, Error> {
+        let anchor = token.anchor().unwrap_or(asked_at);
+        let life = match token.lifetime() {
+            Lifetime::In(life) => life,
+            Lifetime::On(end) => end.duration_since(anchor.wall).unwrap_or_default(),
+        }
+        .min(MAX_LIFE);
+        let skew = SKEW.min(life / 10);
+        let unusable_at = later(anchor, life.saturating_sub(skew));
+        let left = left_until(unusable_at, now);
+        if left.is_zero() {
+            return Err(Error::new(
+                ErrorKind::InvalidResponse,
+                "the token had already expired when it arrived",
+            )
+            .with_advice("compare this machine's clock with the identity provider's"));
+        }
+
+        let hinted = token
+            .refresh_in()
+            .map(|hint| left_until(later(anchor, hint), now))
+            .filter(|wait| !wait.is_zero() && *wait < left);
+        let wait = match hinted {
+            // Spread over what comes after the hint: never before the server
+            // wishes it, and not in step with the rest of a fleet.
+            Some(wait) => wait + (left - wait).mul_f64(chance / 10.0),
+            None => {
+                let wait = left.mul_f64(0.5 + 0.2 * chance);
+                if left > 2 * RESERVE {
+                    wait.min(left + skew - RESERVE)
+                } else {
+                    wait
+                }
+            }
+        };
+        Ok(Self {
+            refresh_at: later(now, wait),
+            unusable_at,
+        })
+    }
+
+    pub(crate) fn is_usable(&self, now: Timestamp) -> bool {
+        now.monotonic < self.unusable_at.monotonic && now.wall < self.unusable_at.wall
+    }
+
+    pub(crate) fn is_due(&self, now: Timestamp) -> bool {
+        now.monotonic >= self.refresh_at.monotonic || now.wall >= self.refresh_at.wall
+    }
+
+    /// The same token came again: what was known of its end still holds.
+    pub(crate) fn not_beyond(mut self, known: Self) -> Self {
+        let end = &mut self.unusable_at;
+        end.monotonic = end.monotonic.min(known.unusable_at.monotonic);
+        end.wall = end.wall.min(known.unusable_at.wall);
+        self
+    }
+}
+
+fn later(moment: Timestamp, by: Duration) -> Timestamp {
+    Timestamp {
+        monotonic: moment.monotonic.saturating_add(by),
+        // Past the end of calendar time the monotonic clock decides alone.
+        wall: moment
+            .wall
+            .checked_add(by)
+            .unwrap_or(moment.wall + Duration::from_secs(0)),
+    }
+}
+
+/// The time left by the clock that says less.
+fn left_until(end: Timestamp, now: Timestamp) -> Duration {
+    let monotonic = end.monotonic.saturating_sub(now.monotonic);
+    let wall = end.wall.duration_since(now.wall).unwrap_or_default();
+    monotonic.min(wall)
+}
+
+/// How long nothing is fetched after the `failures`th failure in a row.
+pub(crate) fn back_off(error: &Error, failures: u32, chance: f64) -> Duration {
+    let (least, most) = if error.is_transient() {
+        (1.0, 30.0)
+    } else {
+        (10.0, 60.0)
+    };
+    let doubled: f64 = least * f64::from(2_u32.saturating_pow(failures.min(10)));
+    let drawn = Duration::from_secs_f64(least + (doubled.min(most) - least) * chance);
+    match error.retry_after() {
+        // A fleet that was told the same time must not come back together.
+        Some(asked) => drawn.max(asked.min(MAX_RETRY_AFTER) + Duration::from_secs_f64(chance)),
+        None => drawn,
+    }
+}
+
+/// A server cannot silence a client for longer than this.
+pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// How often a 401 may cause a fetch.
+///
+/// A token that has worked and is then refused was revoked, and is replaced at
+/// once. One that never worked is replaced too, but then the fault is likely
+/// elsewhere: the pause before the next such attempt grows. Both draw from one
+/// allowance, so that even a server that says 200 and 401 in turn costs the
+/// identity provider a bounded number of calls.
+#[derive(Debug)]
+pub(crate) struct ForceLimit {
+    allowance: f64,
+    counted_at: Duration,
+    paused_until: Duration,
+    unproven_paused_until: Duration,
+    unproven_in_a_row: u32,
+}
+
+impl ForceLimit {
+    const ALLOWANCE: f64 = 8.0;
+    const REFILL: Duration = Duration::from_secs(60);
+    const PAUSE: Duration = Duration::from_secs(30);
+    const MAX_PAUSE: Duration = Duration::from_secs(300);
+
+    pub(crate) fn new() -> Self {
+        Self {
+            allowance: Self::ALLOWANCE,
+            counted_at: Duration::ZERO,
+            paused_until: Duration::ZERO,
+            unproven_paused_until: Duration::ZERO,
+            unproven_in_a_row: 0,
+        }
+    }
+
+    /// Whether a fetch may be forced at `now` because a token was refused that
+    /// had been accepted before (`proven`) or not. Counts it if so.
+    pub(crate) fn take(&mut self, now: Duration, proven: bool) -> bool {
+        let passed = now.saturating_sub(self.counted_at);
+        self.counted_at = now;
+        self.allowance = (self.allowance + passed.as_secs_f64() / Self::REFILL.as_secs_f64())
+            .min(Self::ALLOWANCE);
+        let paused = now < self.paused_until || (!proven && now < self.unproven_paused_until);
+        if paused || self.allowance < 1.0 {
+            return false;
+        }
+        self.allowance -= 1.0;
+        if proven {
+            self.unproven_in_a_row = 0;
+        } else {
+            self.unproven_in_a_row = self.unproven_in_a_row.saturating_add(1);
+        }
+        let doublings = self.unproven_in_a_row.saturating_sub(1).min(8);
+        let pause = (Self::PAUSE * 2_u32.pow(doublings)).min(Self::MAX_PAUSE);
+        self.unproven_paused_until = now + pause;
+        true
+    }
+
+    /// A forced fetch brought the refused token again: this source cannot be
+    /// forced, so it is left alone for a while.
+    pub(crate) fn same_token_came(&mut self, now: Duration) {
+        self.paused_until = now + Self::PAUSE;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::new(
+            secs(1_000 + seconds),
+            SystemTime::UNIX_EPOCH + secs(1_700_000_000 + seconds),
+        )
+    }
+
+    fn token(life: u64) -> AccessToken {
+        AccessToken::expiring_in("t", secs(life)).unwrap()
+    }
+
+    fn wait(window: Window, now: Timestamp) -> Duration {
+        window.refresh_at.monotonic - now.monotonic
+    }
+
+    #[test]
+    fn refresh_is_drawn_from_the_middle_of_what_is_left() {
+        for (chance, expected) in [(0.0, 1785.0), (0.5, 2142.0), (0.999_999, 2499.0)] {
+            let window = Window::of(&token(3600), at(0), at(0), chance).unwrap();
+            assert!((wait(window, at(0)).as_secs_f64() - expected).abs() < 0.01);
+            assert_eq!(window.unusable_at, at(3570));
+        }
+    }
+
+    #[test]
+    fn refresh_leaves_five_minutes_where_the_life_allows() {
+        let window = Window::of(&token(720), at(0), at(0), 0.999).unwrap();
+        assert_eq!(window.refresh_at, at(420));
+        let short = Window::of(&token(60), at(0), at(0), 0.999).unwrap();
+        assert!(wait(short, at(0)) > secs(30));
+        assert!(short.refresh_at.monotonic < short.unusable_at.monotonic);
+    }
+
+    #[test]
+    fn the_servers_hint_comes_first_and_is_never_undercut() {
+        let hinted = token(86_400).with_refresh_in(secs(43_200));
+        for chance in [0.0, 0.3, 0.999] {
+            let window = Window::of(&hinted, at(0), at(0), chance).unwrap();
+            let wait = wait(window, at(0));
+            assert!(wait >= secs(43_200) && wait < secs(47_600), "{wait:?}");
+        }
+        let absurd = token(3600).with_refresh_in(secs(7200));
+        let window = Window::of(&absurd, at(0), at(0), 0.0).unwrap();
+        assert!(wait(window, at(0)) < secs(1800));
+    }
+
+    #[test]
+    fn r34_relative_life_counts_from_before_the_request() {
+        let window = Window::of(&token(3600), at(0), at(20), 0.0).unwrap();
+        assert_eq!(window.unusable_at, at(3570));
+    }
+
+    #[test]
+    fn r16_r19_dead_on_arrival_is_an_error() {
+        for (life, now) in [(0, 0), (10, 10), (10, 3600)] {
+            let error = Window::of(&token(life), at(0), at(now), 0.5).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidResponse);
+        }
+        let past = AccessToken::expiring_on("t", at(0).wall - secs(1)).unwrap();
+        assert!(Window::of(&past, at(0), at(0), 0.5).is_err());
+    }
+
+    #[test]
+    fn i1_both_clocks_must_agree() {
+        let window = Window::of(&token(3600), at(0), at(0), 0.0).unwrap();
+        let stepped = |monotonic, wall: u64| Timestamp::new(at(monotonic).monotonic, at(wall).wall);
+        assert!(window.is_usable(stepped(10, 10)));
+        assert!(!window.is_usable(stepped(3570, 10)), "wall was set back");
+        assert!(!window.is_usable(stepped(10, 3570)), "machine was asleep");
+        assert!(window.is_due(stepped(10, 1800)));
+    }
+
+    #[test]
+    fn back_off_grows_and_is_bounded() {
+        let transient = Error::new(ErrorKind::Unreachable, "");
+        let permanent = Error::new(ErrorKind::Rejected, "");
+        for failures in 1..40 {
+            for chance in [0.0, 0.5, 0.999] {
+                let short = back_off(&transient, failures, chance);
+                assert!(short >= secs(1) && short <= secs(30), "{short:?}");
+                let long = back_off(&permanent, failures, chance);
+                assert!(long >= secs(10) && long <= secs(60), "{long:?}");
+            }
+        }
+        assert!(back_off(&transient, 1, 0.999) < secs(2));
+        let told = transient.with_retry_after(secs(90));
+        assert!(back_off(&told, 1, 0.0) >= secs(90));
+        let silenced = told.with_retry_after(secs(1 << 40));
+        assert!(back_off(&silenced, 1, 0.9) <= MAX_RETRY_AFTER + secs(1));
+    }
+
+    #[test]
+    fn r38_unproven_tokens_are_replaced_less_and_less_often() {
+        let mut limit = ForceLimit::new();
+        let taken = (0..600)
+            .filter(|second| limit.take(secs(*second), false))
+            .count();
+        assert!((2..=20).contains(&taken), "{taken}");
+    }
+
+    #[test]
+    fn r35_each_revocation_of_a_working_token_is_answered_at_once() {
+        let mut limit = ForceLimit::new();
+        for second in 0..5 {
+            assert!(limit.take(secs(second), true));
+        }
+    }
+
+    #[test]
+    fn t26_taking_turns_with_200_is_bounded_too() {
+        let mut limit = ForceLimit::new();
+        let taken = (0..600_000_u64)
+            .filter(|millis| limit.take(Duration::from_millis(*millis), millis % 2 == 0))
+            .count();
+        assert!(taken <= 20, "{taken}");
+    }
+
+    #[test]
+    fn r37_a_source_that_cannot_be_forced_is_left_alone() {
+        let mut limit = ForceLimit::new();
+        assert!(limit.take(secs(0), true));
+        limit.same_token_came(secs(1));
+        assert!(!limit.take(secs(30), true));
+        assert!(limit.take(secs(31), true));
+    }
+
+    proptest! {
+        #[test]
+        fn t19_no_life_and_no_hint_panics(
+            life in any::<u64>(),
+            hint in any::<Option<u64>>(),
+            flown in any::<u32>(),
+            chance in 0.0..1.0_f64,
+        ) {
+            let mut token = match AccessToken::expiring_in("t", secs(life)) {
+                Ok(token) => token,
+                Err(_) => return Ok(()),
+            };
+            if let Some(hint) = hint {
+                token = token.with_refresh_in(secs(hint));
+            }
+            let now = at(u64::from(flown));
+            if let Ok(window) = Window::of(&token, at(0), now, chance) {
+                prop_assert!(window.is_usable(now));
+                prop_assert!(window.refresh_at.monotonic <= window.unusable_at.monotonic);
+                prop_assert!(window.unusable_at.monotonic <= at(0).monotonic + MAX_LIFE);
+            }
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! One key: its current token, and at most one flight that fetches the next.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::oneshot;
+
+use super::flight::Flight;
+use super::schedule::{self, ForceLimit, Window};
+use super::{Key, Source};
+use crate::runtime::{Timestamp, random_fraction};
+use crate::{AccessToken, Error, ErrorKind};
+
+/// Fetches for one key start at least this far apart, however short-lived the
+/// tokens are that they bring.
+const LEAST_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A flight that is this much older than its time limit sits on a runtime that
+/// nobody drives any more.
+const STUCK_AFTER: Duration = Duration::from_secs(5);
+
+pub(crate) type Outcome = Result<Arc<Entry>, Error>;
+
+/// A token in use.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) token: AccessToken,
+    /// Counts the different tokens that this slot has held.
+    pub(crate) generation: u64,
+    window: Window,
+}
+
+/// The state of one key.
+///
+/// Readers see `current` and two atomics and take no lock. Everything else is
+/// behind `state`, which is held for a few instructions at a time, never
+/// across an await and never while foreign code runs.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    key: Key,
+    current: ArcSwapOption<Entry>,
+    /// Monotonic milliseconds before which a reader that finds its token due
+    /// need not try to start a flight. `u64::MAX` while one is under way.
+    next_attempt: AtomicU64,
+    /// The newest generation that a server has accepted.
+    accepted: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    flight: Option<Airborne>,
+    flights_started: u64,
+    last_start: Option<Duration>,
+    generation: u64,
+    failures: u32,
+    failure: Option<Failure>,
+    force: ForceLimit,
+}
+
+#[derive(Debug)]
+struct Airborne {
+    id: u64,
+    started: Duration,
+    forced: bool,
+    waiters: Vec<oneshot::Sender<Outcome>>,
+}
+
+#[derive(Clone, Debug)]
+struct Failure {
+    error: Error,
+    not_before: Duration,
+}
+
+/// What [`Slot::acquire`] and [`Slot::renew`] find.
+#[derive(Debug)]
+pub(crate) enum Acquired {
+    /// A token to use at once.
+    Ready(Arc<Entry>),
+    /// A flight is under way; this receives what it brings. A closed channel
+    /// means that the flight was abandoned, and the caller should ask again.
+    Wait(oneshot::Receiver<Outcome>),
+    /// No token, and no attempt to get one now.
+    Failed(Error),
+}
+
+impl Slot {
+    pub(super) fn new(key: Key) -> Self {
+        Self {
+            key,
+            current: ArcSwapOption::empty(),
+            next_attempt: AtomicU64::new(0),
+            accepted: AtomicU64::new(0),
+            state: Mutex::new(State {
+                flight: None,
+                flights_started: 0,
+                last_start: None,
+                generation: 0,
+                failures: 0,
+                failure: None,
+                force: ForceLimit::new(),
+            }),
+        }
+    }
+
+    pub(crate) fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// The hot path: the current token, if it may be sent. Starts a flight in
+    /// the background when the token is due for a refresh.
+    pub(crate) fn current(
+        self: &Arc<Self>,
+        source: &Arc<Source>,
+        now: Timestamp,
+    ) -> Option<Arc<Entry>> {
+        let current = self.current.load();
+        let entry = current.as_ref()?;
+        if !entry.window.is_usable(now) {
+            return None;
+        }
+        if entry.window.is_due(now)
+            && millis(now.monotonic) >= self.next_attempt.load(Ordering::Relaxed)
+        {
+            self.refresh_in_background(source, now);
+        }
+        Some(Arc::clone(entry))
+    }
+
+    /// Notes that a server took `generation` for good.
+    pub(crate) fn mark_accepted(&self, generation: u64) {
+        if self.accepted.load(Ordering::Relaxed) < generation {
+            self.accepted.fetch_max(generation, Ordering::Relaxed);
+        }
+    }
+
+    /// A token for a caller that has none: from the slot, or from the flight
+    /// that is under way, or from one that this starts.
+    pub(crate) fn acquire(self: &Arc<Self>, source: &Arc<Source>, now: Timestamp) -> Acquired {
+        if let Some(entry) = self.current(source, now) {
+            return Acquired::Ready(entry);
+        }
+        // Declared first, so dropped after the lock: its waiters wake up.
+        let _stuck;
+        let mut state = self.lock();
+        _stuck = state.take_stuck(source, now);
+        if let Some(receiver) = state.join() {
+            return Acquired::Wait(receiver);
+        }
+        // The flight may have landed between the look at the slot and the lock.
+        if let Some(entry) = self.usable(now) {
+            return Acquired::Ready(entry);
+        }
+        if let Some(error) = state.held_back(source, now) {
+            return Acquired::Failed(error);
+        }
+        let (sender, receiver) = oneshot::channel();
+        let flight = self.prepare(&mut state, source, now, None, Some(sender));
+        drop(state);
+        match flight.launch() {
+            Ok(()) => Acquired::Wait(receiver),
+            Err(error) => Acquired::Failed(error),
+        }
+    }
+
+    /// A token newer than `refused`, if one can be had. A failure means: none
+    /// can, for now.
+    pub(crate) fn renew(
+        self: &Arc<Self>,
+        source: &Arc<Source>,
+        refused: &Entry,
+        now: Timestamp,
+    ) -> Acquired {
+        let _stuck;
+        let mut state = self.lock();
+        _stuck = state.take_stuck(source, now);
+        match self.usable(now) {
+            Some(entry) if entry.generation > refused.generation => {
+                return Acquired::Ready(entry);
+            }
+            Some(_) => {}
+            // It ended meanwhile, so nothing needs to be forced.
+            None => {
+                drop(state);
+                return self.acquire(source, now);
+            }
+        }
+        if let Some(receiver) = state.join() {
+            return Acquired::Wait(receiver);
+        }
+        if let Some(error) = state.held_back(source, now) {
+            return Acquired::Failed(error);
+        }
+        let proven = self.accepted.load(Ordering::Relaxed) >= refused.generation;
+        if !state.force.take(now.monotonic, proven) {
+            return Acquired::Failed(Error::new(
+                ErrorKind::Throttled,
+                "the token was refused, but has been renewed too often to be renewed again now",
+            )
+            .with_advice("see why the server refuses it: wrong audience, missing permission, or clocks that differ"));
+        }
+        let (sender, receiver) = oneshot::channel();
+        let flight = self.prepare(
+            &mut state,
+            source,
+            now,
+            Some(refused.token.clone()),
+            Some(sender),
+        );
+        drop(state);
+        match flight.launch() {
+            Ok(()) => Acquired::Wait(receiver),
+            Err(error) => Acquired::Failed(error),
+        }
+    }
+
+    /// The entry that holds `token`, if the slot still does.
+    pub(crate) fn entry_of(&self, token: &AccessToken) -> Option<Arc<Entry>> {
+        let entry = self.current.load_full()?;
+        entry.token.same_secret(token).then_some(entry)
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.lock().flight.is_none()
+    }
+
+    #[cold]
+    fn refresh_in_background(self: &Arc<Self>, source: &Arc<Source>, now: Timestamp) {
+        let mut state = self.lock();
+        // Another reader may have been faster.
+        if state.flight.is_some()
+            || millis(now.monotonic) < self.next_attempt.load(Ordering::Relaxed)
+        {
+            return;
+        }
+        if let Some(until) = source.throttled_until(now) {
+            self.next_attempt.store(millis(until), Ordering::Relaxed);
+            return;
+        }
+        let flight = self.prepare(&mut state, source, now, None, None);
+        drop(state);
+        // Without a runtime there is no refresh ahead; the error reaches the
+        // first caller that has to wait.
+        drop(flight.launch());
+    }
+
+    fn usable(&self, now: Timestamp) -> Option<Arc<Entry>> {
+        self.current
+            .load_full()
+            .filter(|entry| entry.window.is_usable(now))
+    }
+
+    /// Registers a flight. It is launched after the lock is gone.
+    fn prepare(
+        self: &Arc<Self>,
+        state: &mut State,
+        source: &Arc<Source>,
+        now: Timestamp,
+        refused: Option<AccessToken>,
+        waiter: Option<oneshot::Sender<Outcome>>,
+    ) -> Flight {
+        state.flights_started += 1;
+        let id = state.flights_started;
+        let delay = match state.last_start {
+            Some(last) if refused.is_none() => {
+                (last + LEAST_INTERVAL).saturating_sub(now.monotonic)
+            }
+            // How often a fetch is forced has a limit of its own.
+            _ => Duration::ZERO,
+        };
+        state.last_start = Some(now.monotonic + delay);
+        state.flight = Some(Airborne {
+            id,
+            started: now.monotonic + delay,
+            forced: refused.is_some(),
+            waiters: waiter.into_iter().collect(),
+        });
+        self.next_attempt.store(u64::MAX, Ordering::Relaxed);
+        Flight::new(Arc::clone(self), Arc::clone(source), id, delay, refused)
+    }
+
+    /// Takes in what flight `id` brought and tells everybody who waited.
+    pub(super) fn land(
+        &self,
+        source: &Source,
+        id: u64,
+        asked_at: Timestamp,
+        brought: Result<AccessToken, Error>,
+    ) {
+        let now = source.runtime.now();
+        let chance = random_fraction(&*source.runtime);
+        let mut state = self.lock();
+        let Some(flight) = state.take_flight(id) else {
+            return;
+        };
+        let outcome = brought
+            .and_then(|token| self.install(&mut state, token, asked_at, now, chance, flight.forced))
+            .inspect_err(|error| {
+                state.failures = state.failures.saturating_add(1);
+                let wait = schedule::back_off(error, state.failures, chance);
+                let not_before = now.monotonic + wait;
+                state.failure = Some(Failure {
+                    error: error.clone(),
+                    not_before,
+                });
+                if error.retry_after().is_some() {
+                    source.throttle(error, not_before);
+                }
+                self.next_attempt
+                    .store(millis(not_before), Ordering::Relaxed);
+            });
+        drop(state);
+        for waiter in flight.waiters {
+            // A caller that has gone away has dropped its end.
+            drop(waiter.send(outcome.clone()));
+        }
+    }
+
+    fn install(
+        &self,
+        state: &mut State,
+        token: AccessToken,
+        asked_at: Timestamp,
+        now: Timestamp,
+        chance: f64,
+        forced: bool,
+    ) -> Outcome {
+        let token = match token.anchor() {
+            Some(_) => token,
+            None => token.requested_at(asked_at),
+        };
+        let mut window = Window::of(&token, asked_at, now, chance)?;
+        match self.entry_of(&token) {
+            Some(known) => {
+                window = window.not_beyond(known.window);
+                if forced {
+                    state.force.same_token_came(now.monotonic);
+                }
+            }
+            None => state.generation += 1,
+        }
+        let entry = Arc::new(Entry {
+            token,
+            generation: state.generation,
+            window,
+        });
+        state.failures = 0;
+        state.failure = None;
+        self.current.store(Some(Arc::clone(&entry)));
+        let soonest = state.last_start.unwrap_or(now.monotonic) + LEAST_INTERVAL;
+        self.next_attempt.store(millis(soonest), Ordering::Relaxed);
+        Ok(entry)
+    }
+
+    /// Flight `id` ended without an answer, because its runtime went away.
+    /// Whoever waited asks again.
+    pub(super) fn abandon(&self, id: u64) {
+        let flight = self.lock().take_flight(id);
+        if flight.is_some() {
+            self.next_attempt.store(0, Ordering::Relaxed);
+        }
+        drop(flight);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No foreign code runs under the lock, so the state is whole even if
+        // a thread died with it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The flight under way, if it must have stopped moving.
+    fn take_stuck(&mut self, source: &Source, now: Timestamp) -> Option<Airborne> {
+        let limit = source.fetch_timeout.saturating_add(STUCK_AFTER);
+        self.flight
+            .take_if(|flight| now.monotonic.saturating_sub(flight.started) > limit)
+    }
+
+    /// A place among those who wait for the flight, if one is under way.
+    fn join(&mut self) -> Option<oneshot::Receiver<Outcome>> {
+        let flight = self.flight.as_mut()?;
+        // Callers that gave up leave their sender behind. Sweeping when the
+        // list would grow keeps it within twice the number of live callers.
+        if flight.waiters.len() == flight.waiters.capacity() {
+            flight.waiters.retain(|waiter| !waiter.is_closed());
+        }
+        let (sender, receiver) = oneshot::channel();
+        flight.waiters.push(sender);
+        Some(receiver)
+    }
+
+    /// Why nothing may be fetched now.
+    fn held_back(&self, source: &Source, now: Timestamp) -> Option<Error> {
+        if let Some(failure) = &self.failure {
+            if now.monotonic < failure.not_before {
+                return Some(failure.error.clone());
+            }
+        }
+        source.throttled(now)
+    }
+
+    fn take_flight(&mut self, id: u64) -> Option<Airborne> {
+        self.flight.take_if(|flight| flight.id == id)
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
