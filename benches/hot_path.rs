@@ -124,7 +124,10 @@ fn allocations<S: Service<Request<Body>>>(service: &mut S, capacity: usize) -> (
             once(service, request);
         }
     });
-    (counted.count_total / REQUESTS, counted.bytes_total / REQUESTS)
+    (
+        counted.count_total / REQUESTS,
+        counted.bytes_total / REQUESTS,
+    )
 }
 
 fn measure<S: Service<Request<Body>>>(criterion: &mut Criterion, name: &str, mut service: S) {
@@ -170,7 +173,11 @@ fn hot_path(criterion: &mut Criterion) {
     let layer = BearerAuthLayer::new(tokens, azure::Audiences::new());
     let once = layer.clone().replay(SendOnce).layer(Inner);
     measure(criterion, "BearerAuthLayer, sent once", once);
-    measure(criterion, "BearerAuthLayer, resend armed", layer.layer(Inner));
+    measure(
+        criterion,
+        "BearerAuthLayer, resend armed",
+        layer.layer(Inner),
+    );
 }
 
 criterion_group! {

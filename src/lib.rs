@@ -6,6 +6,7 @@ mod authorize;
 mod cache;
 mod credential;
 mod error;
+mod integration;
 mod layer;
 mod runtime;
 mod token;
@@ -18,6 +19,8 @@ pub use credential::{
     Claims, Credential, CredentialFn, SharedCredential, TenantId, TokenRequest, credential_fn,
 };
 pub use error::{BoxError, Error, ErrorKind};
+#[cfg(feature = "reqwest-middleware")]
+pub use integration::reqwest_middleware::BearerAuthMiddleware;
 pub use layer::{
     BearerAuth, BearerAuthError, BearerAuthLayer, ReplayBody, ReplayCheap, ReplayClone,
     ReplayEmpty, ResponseFuture,

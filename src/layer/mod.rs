@@ -124,6 +124,13 @@ impl<P> BearerAuthLayer<P> {
     }
 }
 
+#[cfg(feature = "reqwest-middleware")]
+impl<P> BearerAuthLayer<P> {
+    pub(crate) fn into_authorizer(self) -> Arc<Authorizer> {
+        self.authorizer
+    }
+}
+
 impl<S: Clone, P: Clone> Layer<S> for BearerAuthLayer<P> {
     type Service = BearerAuth<S, P>;
 

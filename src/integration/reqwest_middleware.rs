@@ -1,0 +1,147 @@
+//! The layer's behaviour for `reqwest_middleware`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use async_trait::async_trait;
+use http::header::AUTHORIZATION;
+use http::{Extensions, StatusCode, Uri};
+use reqwest::{Request, Response};
+use reqwest_middleware::{Error, Middleware, Next, Result};
+
+use crate::authorize::{Authorizer, ExistingHeader, Route, Sent};
+use crate::{BearerAuthLayer, ErrorKind};
+
+/// [`BearerAuthLayer`] for `reqwest_middleware`: the same rules, the same
+/// cache, the same answer to a 401.
+///
+/// A request is resent if [`Request::try_clone`] can copy it, which it can
+/// unless its body is a stream. What the layer's
+/// [`replay`](BearerAuthLayer::replay) says has no bearing here.
+///
+/// A failure to get a token is a [`reqwest_middleware::Error::Middleware`]
+/// that holds an [`Error`](crate::Error), to be had by `downcast_ref`.
+///
+/// reqwest follows redirects by itself, below the middleware, and takes the
+/// token off when one leads to another host, port or scheme. A client with
+/// `redirect::Policy::none()` is the safer one all the same.
+///
+/// ```
+/// use tower_bearer::{BearerAuthLayer, BearerAuthMiddleware, FixedAudience, TokenCache};
+/// # use std::time::Duration;
+/// # use tower_bearer::{AccessToken, credential_fn};
+///
+/// # let credential = credential_fn(|_| async {
+/// #     AccessToken::expiring_in("abc", Duration::from_secs(60))
+/// # });
+/// let layer = BearerAuthLayer::new(
+///     TokenCache::new(credential),
+///     FixedAudience::new("api://orders"),
+/// );
+/// let client = reqwest_middleware::ClientBuilder::new(reqwest::Client::new())
+///     .with(BearerAuthMiddleware::new(layer))
+///     .build();
+/// ```
+pub struct BearerAuthMiddleware {
+    authorizer: Arc<Authorizer>,
+    last_route: ArcSwapOption<Route>,
+}
+
+impl BearerAuthMiddleware {
+    /// A middleware with the settings of `layer`.
+    #[must_use]
+    pub fn new<P>(layer: BearerAuthLayer<P>) -> Self {
+        Self {
+            authorizer: layer.into_authorizer(),
+            last_route: ArcSwapOption::empty(),
+        }
+    }
+
+    fn route(&self, request: &Request) -> Result<Option<Arc<Route>>> {
+        // reqwest makes its `Uri` from the same text, so this is the host that
+        // it will connect to.
+        let uri: Uri = request.url().as_str().parse().map_err(|error| {
+            Error::middleware(
+                crate::Error::new(ErrorKind::RefusedHost, "the URL is no valid URI")
+                    .with_source(http::Error::from(error)),
+            )
+        })?;
+        let known = self.last_route.load();
+        let route = self
+            .authorizer
+            .route(&uri, known.as_ref())
+            .map_err(Error::middleware)?;
+        if let Some(route) = &route {
+            if !known
+                .as_ref()
+                .is_some_and(|known| Arc::ptr_eq(known, route))
+            {
+                self.last_route.store(Some(Arc::clone(route)));
+            }
+        }
+        Ok(route)
+    }
+
+    async fn token(&self, route: Arc<Route>) -> Result<Sent> {
+        match self.authorizer.token_at_hand(&route) {
+            Some(sent) => Ok(sent),
+            None => self
+                .authorizer
+                .acquire(route)
+                .await
+                .map_err(Error::middleware),
+        }
+    }
+}
+
+#[async_trait]
+impl Middleware for BearerAuthMiddleware {
+    async fn handle(
+        &self,
+        mut request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> Result<Response> {
+        if self.authorizer.existing_header == ExistingHeader::Keep
+            && request.headers().contains_key(AUTHORIZATION)
+        {
+            return next.run(request, extensions).await;
+        }
+        let Some(route) = self.route(&request)? else {
+            return next.run(request, extensions).await;
+        };
+        let original = request.try_clone();
+        let sent = self.token(route).await?;
+        authorize(&mut request, &sent);
+        let response = next.clone().run(request, extensions).await?;
+        let refused = response.status() == StatusCode::UNAUTHORIZED;
+        let Some(mut again) = original.filter(|_| refused) else {
+            Authorizer::answered(&sent, response.status());
+            return Ok(response);
+        };
+        let Some(renewed) = self.authorizer.renew(&sent, response.headers()).await else {
+            return Ok(response);
+        };
+        // Frees the connection for the resend.
+        drop(response);
+        authorize(&mut again, &renewed.sent);
+        let response = next.run(again, extensions).await?;
+        self.authorizer.answered_resend(renewed, response.status());
+        Ok(response)
+    }
+}
+
+fn authorize(request: &mut Request, sent: &Sent) {
+    request
+        .headers_mut()
+        .insert(AUTHORIZATION, sent.header_value());
+}
+
+impl fmt::Debug for BearerAuthMiddleware {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BearerAuthMiddleware")
+            .field("authorizer", &self.authorizer)
+            .finish_non_exhaustive()
+    }
+}
