@@ -2,12 +2,13 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod audience;
+mod challenge;
 mod credential;
 mod error;
 mod runtime;
 mod token;
 
-pub use audience::{Audience, Or, Origin, ResolveAudience};
+pub use audience::{Audience, FixedAudience, Hosts, Or, Origin, ResolveAudience};
 pub use credential::{
     Claims, Credential, CredentialFn, SharedCredential, TenantId, TokenRequest, credential_fn,
 };
@@ -17,7 +18,6 @@ pub use token::{AccessToken, Principal, PrincipalType};
 
 #[cfg(feature = "azure")]
 pub mod azure;
-mod challenge;
 #[cfg(feature = "test-util")]
 pub mod testing;
 mod transport;

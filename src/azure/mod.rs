@@ -5,3 +5,5 @@ mod challenges;
 mod cloud;
 mod entra;
 mod managed_identity;
+
+pub use audiences::Audiences;
