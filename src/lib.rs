@@ -9,6 +9,7 @@ mod runtime;
 mod token;
 
 pub use audience::{Audience, FixedAudience, Hosts, Or, Origin, ResolveAudience};
+pub use challenge::{Challenge, ClaimsChallenges, Demand, FollowChallenge};
 pub use credential::{
     Claims, Credential, CredentialFn, SharedCredential, TenantId, TokenRequest, credential_fn,
 };

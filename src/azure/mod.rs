@@ -7,3 +7,4 @@ mod entra;
 mod managed_identity;
 
 pub use audiences::Audiences;
+pub use challenges::Challenges;

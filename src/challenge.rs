@@ -1,1 +1,0 @@
-//! `WWW-Authenticate`: what a server that answered 401 asks for.
