@@ -4,14 +4,21 @@
 mod audience;
 mod authorize;
 mod cache;
+mod challenge;
 mod credential;
 mod error;
 mod integration;
 mod layer;
 mod runtime;
 mod token;
+mod transport;
 
-pub use audience::{Audience, Or, Origin, ResolveAudience};
+#[cfg(feature = "azure")]
+pub mod azure;
+#[cfg(feature = "test-util")]
+pub mod testing;
+
+pub use audience::{Audience, FixedAudience, Hosts, Or, Origin, ResolveAudience};
 pub use authorize::{ExistingHeader, UnknownHosts};
 pub use cache::{TokenCache, TokenCacheBuilder};
 pub use challenge::{Challenge, ClaimsChallenges, Demand, FollowChallenge};
@@ -27,10 +34,3 @@ pub use layer::{
 };
 pub use runtime::{BoxFuture, Runtime, Timestamp, TokioRuntime};
 pub use token::{AccessToken, Principal, PrincipalType};
-
-#[cfg(feature = "azure")]
-pub mod azure;
-mod challenge;
-#[cfg(feature = "test-util")]
-pub mod testing;
-mod transport;

@@ -32,13 +32,10 @@ struct Example;
 
 impl ResolveAudience for Example {
     fn resolve(&self, origin: &Origin<'_>) -> Result<Option<Audience>, Error> {
-        let known = origin
-            .domain()
-            .is_some_and(|host| host.ends_with(".example.com"));
-        if !known {
-            return Ok(None);
-        }
-        Ok(origin.secure_host()?.map(|_| Audience::from(VAULT)))
+        origin.resolve_secure(|host| {
+            host.ends_with(".example.com")
+                .then(|| Audience::from(VAULT))
+        })
     }
 }
 

@@ -240,11 +240,18 @@ impl Authorizer {
     /// Takes in how the server liked the token of a resend. What it had asked
     /// for is remembered only now that it has proved right.
     pub(crate) fn answered_resend(&self, renewed: Renewed, status: StatusCode) {
-        Self::answered(&renewed.sent, status);
-        if status != StatusCode::UNAUTHORIZED {
-            if let Some(demand) = renewed.lesson {
-                self.learned.remember(&renewed.sent.route.origin(), demand);
-            }
+        let sent = &renewed.sent;
+        Self::answered(sent, status);
+        let Some(demand) = renewed.lesson else {
+            return;
+        };
+        if status == StatusCode::UNAUTHORIZED {
+            // The next request starts from the old token again, so it would
+            // never come to refresh this one.
+            let (source, now) = (self.cache.source(), self.cache.now());
+            drop(sent.route.slot.renew(source, &sent.entry, now));
+        } else {
+            self.learned.remember(&sent.route.origin(), demand);
         }
     }
 }

@@ -90,16 +90,6 @@ pub(crate) struct Key {
     pub(crate) claims: Option<Claims>,
 }
 
-impl Key {
-    pub(crate) fn new(audience: &Audience) -> Self {
-        Self {
-            audience: audience.clone(),
-            tenant: None,
-            claims: None,
-        }
-    }
-}
-
 impl TokenCache {
     /// A cache in front of `credential`, with the defaults of
     /// [`TokenCacheBuilder`].

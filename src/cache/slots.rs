@@ -113,7 +113,11 @@ mod tests {
     use crate::Audience;
 
     fn key(number: usize) -> Key {
-        Key::new(&Audience::from(format!("api://{number}")))
+        Key {
+            audience: Audience::from(format!("api://{number}")),
+            tenant: None,
+            claims: None,
+        }
     }
 
     #[test]
