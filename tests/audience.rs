@@ -78,6 +78,7 @@ fn i9_a_fixed_audience_is_for_every_https_host_and_nothing_else() {
             ("http://127.1/", "refused"),
             ("http://user@localhost/", "refused"),
             ("ws://localhost/", "refused"),
+            ("ws://localhost:8080/", "refused"),
         ],
     );
 }
@@ -304,6 +305,17 @@ fn one_host_and_port_has_one_rule() {
 fn a_rule_never_shows_control_characters_in_its_error() {
     let error = Hosts::new().allow("a\r\nb\x1b[31m", "api://a").unwrap_err();
     assert!(!error.to_string().chars().any(char::is_control), "{error}");
+}
+
+#[test]
+fn resolvers_can_be_shared_between_threads_and_printed() {
+    fn check<T: Clone + std::fmt::Debug + Send + Sync + 'static>() {}
+    check::<Hosts>();
+    check::<FixedAudience>();
+    #[cfg(feature = "azure")]
+    check::<tower_bearer::azure::Audiences>();
+    let shared: std::sync::Arc<dyn ResolveAudience> = std::sync::Arc::new(own_hosts());
+    assert_answers(&shared, &[("https://api.example.com/", "api://orders")]);
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! One audience for everything that goes through a client.
 
-use http::uri::Scheme;
-
 use super::origin::refused;
 use super::{Audience, Origin, ResolveAudience};
 use crate::Error;
@@ -65,9 +63,7 @@ impl ResolveAudience for FixedAudience {
             ));
         };
         origin.require_no_userinfo(&host)?;
-        let plain_loopback =
-            self.http_loopback && *origin.scheme() == Scheme::HTTP && origin.is_loopback();
-        if !plain_loopback {
+        if !(self.http_loopback && origin.is_http_loopback()) {
             origin.require_https(&host)?;
         }
         if origin.port().is_none() {

@@ -136,6 +136,11 @@ impl<'a> Origin<'a> {
         }
     }
 
+    /// Whether this is plain HTTP that does not leave this machine.
+    pub(crate) fn is_http_loopback(&self) -> bool {
+        *self.scheme == Scheme::HTTP && self.is_loopback()
+    }
+
     /// What most resolvers want: asks `rule` for the audience of the
     /// [domain](Self::domain), and gives it out only for `https` on port 443
     /// without user information.

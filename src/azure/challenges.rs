@@ -103,9 +103,7 @@ impl Challenges {
             return false;
         };
         let port = origin.port();
-        let readable_on_the_way =
-            !(origin.is_https() || (*origin.scheme() == Scheme::HTTP && origin.is_loopback()));
-        !readable_on_the_way
+        (origin.is_https() || origin.is_http_loopback())
             && !origin.has_userinfo()
             && self
                 .trusted_hosts
