@@ -45,6 +45,15 @@ pub trait Credential: Send + Sync + 'static {
         &self,
         request: &TokenRequest,
     ) -> impl Future<Output = Result<AccessToken, Error>> + Send;
+
+    /// Which tenant to ask when a token of tenant `asked` is wanted; `None` for
+    /// the credential's own, so that its tokens are not kept twice.
+    ///
+    /// The default takes `asked` for another tenant. A credential that knows
+    /// its own, or has only one, should say so.
+    fn tenant(&self, asked: &TenantId) -> Option<TenantId> {
+        Some(asked.clone())
+    }
 }
 
 /// A credential of any type, cheap to clone.
@@ -62,11 +71,17 @@ pub struct SharedCredential(Arc<dyn ErasedCredential>);
 
 trait ErasedCredential: Send + Sync {
     fn token<'a>(&'a self, request: &'a TokenRequest) -> BoxFuture<'a, Result<AccessToken, Error>>;
+
+    fn tenant(&self, asked: &TenantId) -> Option<TenantId>;
 }
 
 impl<C: Credential> ErasedCredential for C {
     fn token<'a>(&'a self, request: &'a TokenRequest) -> BoxFuture<'a, Result<AccessToken, Error>> {
         Box::pin(Credential::token(self, request))
+    }
+
+    fn tenant(&self, asked: &TenantId) -> Option<TenantId> {
+        Credential::tenant(self, asked)
     }
 }
 
@@ -80,6 +95,10 @@ impl SharedCredential {
 impl Credential for SharedCredential {
     async fn token(&self, request: &TokenRequest) -> Result<AccessToken, Error> {
         self.0.token(request).await
+    }
+
+    fn tenant(&self, asked: &TenantId) -> Option<TenantId> {
+        self.0.tenant(asked)
     }
 }
 

@@ -273,7 +273,7 @@ impl fmt::Display for PrincipalType {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Principal {
-    principal_type: Option<PrincipalType>,
+    kind: Option<PrincipalType>,
     app_id: Option<String>,
     tenant_id: Option<String>,
     user_principal_name: Option<String>,
@@ -305,7 +305,7 @@ impl Principal {
             (!value.is_empty()).then(|| crate::error::printable(value))
         };
         let user_principal_name = text("upn").or_else(|| text("email"));
-        let principal_type = match text("idtyp").as_deref() {
+        let kind = match text("idtyp").as_deref() {
             Some("app") => Some(PrincipalType::App),
             Some("user") => Some(PrincipalType::User),
             _ if user_principal_name.is_some() || claims.get("scp").is_some() => {
@@ -315,7 +315,7 @@ impl Principal {
             _ => None,
         };
         Self {
-            principal_type,
+            kind,
             app_id: text("appid").or_else(|| text("azp")),
             tenant_id: text("tid"),
             user_principal_name,
@@ -327,7 +327,7 @@ impl Principal {
     /// Whether it is an application or a person.
     #[must_use]
     pub fn principal_type(&self) -> Option<PrincipalType> {
-        self.principal_type
+        self.kind
     }
 
     /// The application (client) id.
@@ -363,7 +363,7 @@ impl Principal {
     /// Sets the type.
     #[must_use]
     pub fn with_type(mut self, principal_type: PrincipalType) -> Self {
-        self.principal_type = Some(principal_type);
+        self.kind = Some(principal_type);
         self
     }
 
@@ -392,7 +392,7 @@ impl Principal {
 impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("IsAuthenticated:True")?;
-        if let Some(principal_type) = self.principal_type {
+        if let Some(principal_type) = self.kind {
             write!(f, " Type:{principal_type}")?;
         }
         for (name, value) in [

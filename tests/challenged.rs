@@ -19,7 +19,9 @@ use issuer::{HOUR, issuer};
 use tokio::time::advance;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer as _, ServiceExt as _, service_fn};
-use tower_bearer::{AccessToken, BearerAuthLayer, TenantId, TokenCache, TokenRequest};
+use tower_bearer::{
+    AccessToken, BearerAuthLayer, Credential, Error, TenantId, TokenCache, TokenRequest,
+};
 
 const VAULT: &str = "https://myvault.vault.azure.net/secrets/x";
 const TENANT: &str = "72f988bf-86f1-41af-91ab-2d7cd011db47";
@@ -233,4 +235,31 @@ async fn a_tenants_token_that_was_revoked_before_it_was_remembered_is_renewed() 
     tokio::task::yield_now().await;
     let second = client.oneshot(get(VAULT)).await.unwrap();
     assert_eq!(second.status(), StatusCode::OK);
+}
+
+/// Knows that `TENANT` is its own.
+struct AtHome;
+
+impl Credential for AtHome {
+    async fn token(&self, request: &TokenRequest) -> Result<AccessToken, Error> {
+        assert_eq!(request.tenant(), None);
+        let number = if request.refused().is_some() { 2 } else { 1 };
+        AccessToken::expiring_in(&format!("home.0.{number}"), HOUR)
+    }
+
+    fn tenant(&self, asked: &TenantId) -> Option<TenantId> {
+        (!asked.is(TENANT)).then(|| asked.clone())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r35_a_challenge_that_names_the_credentials_own_tenant_renews_the_one_token_of_all() {
+    let (client, log) = client(TokenCache::new(AtHome), |token, _| {
+        (token == "home.0.1").then(|| vault_challenge(TENANT))
+    });
+    for uri in [VAULT, "https://other.vault.azure.net/secrets/x"] {
+        let response = client.clone().oneshot(get(uri)).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+    }
+    assert_eq!(*log.lock().unwrap(), ["home.0.1", "home.0.2", "home.0.2"]);
 }

@@ -72,11 +72,11 @@ impl Learned {
         true
     }
 
-    pub(super) fn remember(&self, origin: &Origin<'_>, demand: Demand) {
+    pub(super) fn remember(&self, origin: &Origin<'_>, demand: &Demand) {
         let place = place(origin);
         let mut changed = false;
         self.remembered.rcu(|remembered| {
-            changed = remembered.get(&place) != Some(&demand)
+            changed = remembered.get(&place) != Some(demand)
                 && (remembered.len() < MOST_ORIGINS || remembered.contains_key(&place));
             let mut next = Remembered::clone(remembered);
             if changed {
@@ -131,7 +131,7 @@ mod tests {
             let uri = uri(number);
             let origin = Origin::of(&uri).unwrap();
             learned.permits(&origin, &claims(1), Duration::ZERO);
-            learned.remember(&origin, claims(1));
+            learned.remember(&origin, &claims(1));
         }
         assert_eq!(learned.remembered.load().len(), MOST_ORIGINS);
         assert_eq!(learned.tried.lock().unwrap().len(), MOST_ORIGINS);

@@ -13,7 +13,7 @@ use std::time::Duration;
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 
-use crate::cache::{Acquire, Entry, Key, Slot, TokenCache};
+use crate::cache::{Acquire, Entry, Slot, TokenCache};
 use crate::challenge::{Challenge, ClaimsChallenges, Demand, FollowChallenge};
 use crate::{Audience, Error, ErrorKind, Origin, ResolveAudience};
 use learned::Learned;
@@ -147,7 +147,7 @@ impl Authorizer {
             return Err(unknown(origin.authority().host()));
         };
         let demand = self.learned.of(origin).unwrap_or_default();
-        let slot = self.cache.slot(&key(&audience, &demand))?;
+        let slot = self.slot(&audience, &demand)?;
         Ok(Arc::new(Route {
             scheme: origin.scheme().clone(),
             authority: origin.authority().clone(),
@@ -200,10 +200,7 @@ impl Authorizer {
         if !self.learned.permits(&route.origin(), demand, now) {
             return None;
         }
-        let slot = self
-            .cache
-            .slot(&key(&route.slot.key().audience, demand))
-            .ok()?;
+        let slot = self.slot(route.slot.audience(), demand).ok()?;
         Some(Arc::new(Route {
             scheme: route.scheme.clone(),
             authority: route.authority.clone(),
@@ -211,6 +208,14 @@ impl Authorizer {
             demand: demand.clone(),
             lessons: route.lessons,
         }))
+    }
+
+    fn slot(&self, audience: &Audience, demand: &Demand) -> Result<Arc<Slot>, Error> {
+        self.cache.slot(
+            demand.audience().unwrap_or(audience),
+            demand.tenant(),
+            demand.claims(),
+        )
     }
 
     fn renewal(&self, route: Arc<Route>, sent: &Sent, lesson: Option<Demand>) -> Renewal {
@@ -251,7 +256,7 @@ impl Authorizer {
             let (source, now) = (self.cache.source(), self.cache.now());
             drop(sent.route.slot.renew(source, &sent.entry, now));
         } else {
-            self.learned.remember(&sent.route.origin(), demand);
+            self.learned.remember(&sent.route.origin(), &demand);
         }
     }
 }
@@ -317,14 +322,6 @@ fn unknown(host: &str) -> Error {
     .with_advice(
         "add the host to the layer's rules, or have requests to unknown hosts passed on without a token",
     )
-}
-
-fn key(audience: &Audience, demand: &Demand) -> Key {
-    Key {
-        audience: demand.audience().unwrap_or(audience).clone(),
-        tenant: demand.tenant().cloned(),
-        claims: demand.claims().cloned(),
-    }
 }
 
 /// What was asked for before, with what is asked for now taking its place.

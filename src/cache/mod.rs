@@ -84,10 +84,10 @@ struct Throttle {
 
 /// What a token is kept under. Credential and authority are those of the cache.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Key {
-    pub(crate) audience: Audience,
-    pub(crate) tenant: Option<TenantId>,
-    pub(crate) claims: Option<Claims>,
+struct Key {
+    audience: Audience,
+    tenant: Option<TenantId>,
+    claims: Option<Claims>,
 }
 
 impl TokenCache {
@@ -157,12 +157,7 @@ impl TokenCache {
     ///
     /// Can be dropped at any time; the fetch goes on for the others.
     pub async fn token_for(&self, request: &TokenRequest) -> Result<AccessToken, Error> {
-        let key = Key {
-            audience: request.audience().clone(),
-            tenant: request.tenant().cloned(),
-            claims: request.claims().cloned(),
-        };
-        let slot = self.slot(&key)?;
+        let slot = self.slot(request.audience(), request.tenant(), request.claims())?;
         let refused = request.refused().and_then(|token| slot.entry_of(token));
         let entry = match &refused {
             Some(refused) => {
@@ -195,9 +190,19 @@ impl TokenCache {
         Ok(self.token(audience).await?.principal().clone())
     }
 
-    pub(crate) fn slot(&self, key: &Key) -> Result<Arc<Slot>, Error> {
-        key.audience.check()?;
-        Ok(self.0.slots.get(key))
+    pub(crate) fn slot(
+        &self,
+        audience: &Audience,
+        tenant: Option<&TenantId>,
+        claims: Option<&Claims>,
+    ) -> Result<Arc<Slot>, Error> {
+        audience.check()?;
+        let credential = &self.0.source.credential;
+        Ok(self.0.slots.get(&Key {
+            audience: audience.clone(),
+            tenant: tenant.and_then(|asked| credential.tenant(asked)),
+            claims: claims.cloned(),
+        }))
     }
 
     pub(crate) fn source(&self) -> &Arc<Source> {

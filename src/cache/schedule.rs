@@ -59,11 +59,11 @@ impl Window {
         let wait = match hinted {
             // Spread over what comes after the hint: never before the server
             // wishes it, and not in step with the rest of a fleet.
-            Some(wait) => wait + (left - wait).mul_f64(chance / 10.0),
+            Some(wait) => wait + left.saturating_sub(wait).mul_f64(chance / 10.0),
             None => {
                 let wait = left.mul_f64(0.5 + 0.2 * chance);
                 if left > 2 * RESERVE {
-                    wait.min(left + skew - RESERVE)
+                    wait.min((left + skew).saturating_sub(RESERVE))
                 } else {
                     wait
                 }
@@ -215,7 +215,7 @@ mod tests {
     }
 
     fn wait(window: Window, now: Timestamp) -> Duration {
-        window.refresh_at.monotonic - now.monotonic
+        window.refresh_at.monotonic.saturating_sub(now.monotonic)
     }
 
     #[test]
@@ -337,9 +337,8 @@ mod tests {
             flown in any::<u32>(),
             chance in 0.0..1.0_f64,
         ) {
-            let mut token = match AccessToken::expiring_in("t", secs(life)) {
-                Ok(token) => token,
-                Err(_) => return Ok(()),
+            let Ok(mut token) = AccessToken::expiring_in("t", secs(life)) else {
+                return Ok(());
             };
             if let Some(hint) = hint {
                 token = token.with_refresh_in(secs(hint));

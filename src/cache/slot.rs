@@ -11,7 +11,7 @@ use super::flight::Flight;
 use super::schedule::{self, ForceLimit, Window};
 use super::{Key, Source};
 use crate::runtime::{Timestamp, random_fraction};
-use crate::{AccessToken, Error, ErrorKind};
+use crate::{AccessToken, Audience, Error, ErrorKind};
 
 /// Fetches for one key start at least this far apart, however short-lived the
 /// tokens are that they bring.
@@ -105,8 +105,12 @@ impl Slot {
         }
     }
 
-    pub(crate) fn key(&self) -> &Key {
+    pub(super) fn key(&self) -> &Key {
         &self.key
+    }
+
+    pub(crate) fn audience(&self) -> &Audience {
+        &self.key.audience
     }
 
     /// The hot path: the current token, if it may be sent. Starts a flight in
