@@ -139,8 +139,9 @@ impl AzureBuilder {
         self
     }
 
-    /// How many connections each of the two listeners serves at once; more
-    /// have to wait. The default is 1024.
+    /// How many connections each of the two listeners serves at once, those
+    /// that clients keep open included; more have to wait. The default is
+    /// 1024.
     pub fn max_connections(mut self, limit: usize) -> Self {
         self.max_connections = limit;
         self
