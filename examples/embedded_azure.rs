@@ -118,7 +118,7 @@ async fn serve(options: Options) -> Result<(), BoxError> {
             });
             let _ = wait.await;
         } else {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     };
     tokio::select! {

@@ -44,7 +44,7 @@ const MAX_ROUNDS: u32 = 10_000;
 /// assert!(!alarm.is_finished());
 /// runtime.run_for(Duration::from_secs(1)).await;
 /// assert!(alarm.is_finished());
-/// assert_eq!(runtime.now().monotonic - begun.monotonic, Duration::from_secs(3600));
+/// assert_eq!(runtime.now().monotonic, begun.monotonic + Duration::from_secs(3600));
 /// # }
 /// ```
 #[derive(Clone)]
@@ -108,10 +108,10 @@ impl ManualRuntime {
         self.settle().await;
         let end = lock(&self.0).monotonic.saturating_add(duration);
         loop {
-            let now = lock(&self.0).monotonic;
-            let next = self.next_wake().filter(|wake| *wake <= end - now);
+            let left = end.saturating_sub(lock(&self.0).monotonic);
+            let next = self.next_wake().filter(|wake| *wake <= left);
             let Some(step) = next else {
-                self.advance(end - now);
+                self.advance(left);
                 self.settle().await;
                 return;
             };
@@ -380,7 +380,7 @@ mod tests {
         runtime.step_wall_back(SECOND * 3);
         runtime.advance(SECOND);
         let now = runtime.now();
-        assert_eq!(now.monotonic - begun.monotonic, SECOND);
+        assert_eq!(now.monotonic, begun.monotonic + SECOND);
         assert_eq!(now.wall.duration_since(begun.wall).unwrap(), SECOND * 13);
     }
 

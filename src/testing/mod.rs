@@ -94,6 +94,7 @@
 //! ```
 
 mod azure;
+mod builder;
 mod client;
 mod directory;
 mod entra;
@@ -110,7 +111,8 @@ mod tokens;
 mod vault;
 mod wire;
 
-pub use azure::{Azure, AzureBuilder};
+pub use azure::Azure;
+pub use builder::AzureBuilder;
 pub use client::{Connection, Connector, HttpClient};
 pub use directory::ManagedIdentity;
 pub use failure::Failure;
