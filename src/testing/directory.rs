@@ -13,9 +13,9 @@ pub(super) const CLIENT_SECRET: &str = "Emb8Q~embedded-azure.client-secret_7Kd2"
 /// The identity of a virtual machine, or one that was assigned to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManagedIdentity {
-    client_id: String,
-    object_id: String,
-    resource_id: String,
+    client: String,
+    object: String,
+    resource: String,
 }
 
 impl ManagedIdentity {
@@ -34,9 +34,9 @@ impl ManagedIdentity {
     /// snapshots.
     fn new(name: &str, resource: &str) -> Self {
         Self {
-            client_id: uuid_of(&["client", name]),
-            object_id: uuid_of(&["object", name]),
-            resource_id: format!(
+            client: uuid_of(&["client", name]),
+            object: uuid_of(&["object", name]),
+            resource: format!(
                 "/subscriptions/{}/resourcegroups/embedded/providers/{resource}",
                 uuid_of(&["subscription"])
             ),
@@ -46,19 +46,19 @@ impl ManagedIdentity {
     /// The client (application) id.
     #[must_use]
     pub fn client_id(&self) -> &str {
-        &self.client_id
+        &self.client
     }
 
     /// The object (principal) id.
     #[must_use]
     pub fn object_id(&self) -> &str {
-        &self.object_id
+        &self.object
     }
 
     /// The Azure Resource Manager id.
     #[must_use]
     pub fn resource_id(&self) -> &str {
-        &self.resource_id
+        &self.resource
     }
 }
 
@@ -144,9 +144,9 @@ impl Directory {
                 (None, [only]) => Some(only),
                 (None, _) => None,
             },
-            Wanted::ClientId(id) => all.find(|known| known.client_id.eq_ignore_ascii_case(id)),
-            Wanted::ObjectId(id) => all.find(|known| known.object_id.eq_ignore_ascii_case(id)),
-            Wanted::ResourceId(id) => all.find(|known| known.resource_id.eq_ignore_ascii_case(id)),
+            Wanted::ClientId(id) => all.find(|known| known.client.eq_ignore_ascii_case(id)),
+            Wanted::ObjectId(id) => all.find(|known| known.object.eq_ignore_ascii_case(id)),
+            Wanted::ResourceId(id) => all.find(|known| known.resource.eq_ignore_ascii_case(id)),
         }
     }
 }

@@ -235,7 +235,7 @@ fn understand<'a>(
     })
 }
 
-/// The `claims` parameter (OpenID Connect Core section 5.5).
+/// The `claims` parameter (section 5.5 of `OpenID` Connect Core).
 fn claims_request(text: &str) -> Result<Map<String, Value>, Refusal> {
     serde_json::from_str(text).map_err(|_| {
         Refusal::new(

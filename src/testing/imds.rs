@@ -219,7 +219,7 @@ fn reuse_or_issue(
     if state.imds.reuses_tokens.load(Ordering::SeqCst) {
         if let Some(issued) = kept.get(&key) {
             let keeps_revoked = state.imds.keeps_revoked_tokens.load(Ordering::SeqCst);
-            let half = issued.issued_at + (issued.expires_on - issued.issued_at) / 2;
+            let half = issued.asked_at + (issued.expires_on - issued.asked_at) / 2;
             if now < half && (keeps_revoked || !state.issuer.is_revoked(issued.serial)) {
                 return Ok(issued.clone());
             }

@@ -1,11 +1,106 @@
-//! An embedded Azure on loopback, for tests.
+//! An embedded Azure on loopback and a clock that is moved by hand, for tests
+//! of programs that use Azure.
+//!
+//! [`Azure`] is the instance metadata service, Microsoft Entra and Key Vault's
+//! secrets in one, inside the test. It issues signed tokens and checks them at
+//! the vault: signature, issuer, audience, expiry and revocation. It is as
+//! strict as the services themselves about what a client must send, and
+//! answers in their words. It listens on 127.0.0.1 and nowhere else.
+//!
+//! ```
+//! use http::Request;
+//! use http_body_util::{BodyExt, Full};
+//! use tower_bearer::testing::Azure;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), tower_bearer::BoxError> {
+//! let azure = Azure::start().await?;
+//! azure.vault().set_secret("db", "s3cret");
+//!
+//! // Azure's real host names lead to it, through this client.
+//! let client = azure.http_client();
+//! let request = Request::get("https://myvault.vault.azure.net/secrets/db?api-version=7.4");
+//! let response = client.request(request.body(Full::default())?).await?;
+//!
+//! // No token, no secret: Key Vault says where to get one.
+//! assert_eq!(response.status(), 401);
+//! let challenge = response.headers()["www-authenticate"].to_str()?;
+//! assert!(challenge.ends_with(r#"resource="https://vault.azure.net""#));
+//! assert_eq!(azure.vault().unauthorized(), 1);
+//! assert_eq!(azure.token_requests(), 0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Clients
+//!
+//! | client | how it gets here |
+//! | --- | --- |
+//! | in this process | [`Azure::http_client`], or [`Azure::connector`] under a hyper client of any body type: real URLs work, all others are refused |
+//! | any other | [`Azure::environment`]: the variables of Azure's SDKs, and the CA certificate |
+//!
+//! One TLS listener is both Entra and Key Vault. Which of them answers goes by
+//! host; on `localhost`, which they share, paths below `/secrets` are the
+//! default vault's and all others Entra's. The second listener is IMDS, over
+//! plain HTTP as in Azure.
+//!
+//! # What can go wrong, on demand
+//!
+//! - Tokens: [`revoke_tokens`](Azure::revoke_tokens),
+//!   [`set_token_lifetime`](Azure::set_token_lifetime), a clock of one's own
+//!   by [`AzureBuilder::runtime`].
+//! - Token requests: [`hold_token_requests`](Azure::hold_token_requests) until
+//!   a guard is dropped, so that no test needs to sleep;
+//!   [`delay_token_requests`](Azure::delay_token_requests);
+//!   [`fail_token_requests`](Azure::fail_token_requests) with any [`Failure`];
+//!   [`rewrite_token_answers`](Azure::rewrite_token_answers).
+//! - The vault: the same, and
+//!   [`always_unauthorized`](Vault::always_unauthorized),
+//!   [`deny`](Vault::deny), [`require_claims`](Vault::require_claims).
+//!
+//! A failure on demand comes before every check of the request. Everything is
+//! counted: [`token_requests`](Azure::token_requests),
+//! [`imds_probes`](Azure::imds_probes), [`Vault::requests`] and the rest; and
+//! [`Azure::requests`] tells what was asked, without anything secret.
+//!
+//! # Where it differs from Azure
+//!
+//! - Only the client credentials grant with a secret, only secrets in the
+//!   vault, no soft delete.
+//! - The vault grants no leeway on expiry, and knows of a revocation at once.
+//! - [Revoked tokens](Azure::imds_keeps_revoked_tokens) of managed identities
+//!   are replaced, unless asked otherwise.
+//! - Any absolute URI or UUID can be asked a token for.
+//! - A token that was asked for with claims carries them in a claim of its own,
+//!   `requested_claims`, by which the vault knows.
+//!
+//! # Time
+//!
+//! [`ManualRuntime`] is a [`Runtime`](crate::Runtime) whose clock moves by
+//! hand. Given to a token cache and to the embedded Azure, it plays a day of
+//! refreshes in milliseconds:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use tower_bearer::testing::{Azure, ManualRuntime};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), tower_bearer::BoxError> {
+//! let runtime = ManualRuntime::with_seed(42);
+//! let azure = Azure::builder().runtime(Arc::new(runtime.clone())).start().await?;
+//! # drop(azure);
+//! # Ok(())
+//! # }
+//! ```
 
 mod azure;
+mod builder;
 mod client;
 mod directory;
 mod entra;
 mod failure;
 mod imds;
+mod manual_runtime;
 mod record;
 mod secrets;
 mod server;
@@ -16,10 +111,12 @@ mod tokens;
 mod vault;
 mod wire;
 
-pub use azure::{Azure, AzureBuilder};
+pub use azure::Azure;
+pub use builder::AzureBuilder;
 pub use client::{Connection, Connector, HttpClient};
 pub use directory::ManagedIdentity;
 pub use failure::Failure;
+pub use manual_runtime::ManualRuntime;
 pub use record::{Endpoint, RecordedRequest};
 pub use switches::Hold;
 pub use vault::Vault;

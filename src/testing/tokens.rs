@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
@@ -48,7 +47,7 @@ pub(super) struct Grant<'a> {
 pub(super) struct Issued {
     pub(super) token: String,
     pub(super) serial: u64,
-    pub(super) issued_at: u64,
+    pub(super) asked_at: u64,
     pub(super) not_before: u64,
     pub(super) expires_on: u64,
 }
@@ -151,7 +150,7 @@ impl Issuer {
         Ok(Issued {
             token,
             serial,
-            issued_at: grant.now,
+            asked_at: grant.now,
             not_before,
             expires_on,
         })
@@ -305,8 +304,8 @@ mod tests {
     #[test]
     fn a_token_is_good_for_its_audience_from_issue_to_expiry() {
         let issuer = Issuer::generate().unwrap();
-        let issued = issuer.issue(&grant("https://vault.azure.net")).unwrap();
-        let refusal = |now| issuer.verify(&issued.token, &expectation(now)).err();
+        let token = issuer.issue(&grant("https://vault.azure.net")).unwrap();
+        let refusal = |now| issuer.verify(&token.token, &expectation(now)).err();
         assert!(refusal(9_699).is_some_and(|text| text.contains("IDX10222")));
         assert_eq!(refusal(9_700), None);
         assert_eq!(refusal(13_598), None);
@@ -356,11 +355,11 @@ mod tests {
     #[test]
     fn the_published_key_verifies_the_tokens() {
         let issuer = Issuer::generate().unwrap();
-        let issued = issuer.issue(&grant("https://vault.azure.net")).unwrap();
+        let token = issuer.issue(&grant("https://vault.azure.net")).unwrap();
         let keys = issuer.key_set();
         let part = |name: &str| URL_SAFE_NO_PAD.decode(keys["keys"][0][name].as_str().unwrap());
         let (n, e) = (part("n").unwrap(), part("e").unwrap());
-        let (signed, signature) = issued.token.rsplit_once('.').unwrap();
+        let (signed, signature) = token.token.rsplit_once('.').unwrap();
         aws_lc_rs::signature::RsaPublicKeyComponents { n: &n, e: &e }
             .verify(
                 &RSA_PKCS1_2048_8192_SHA256,

@@ -175,6 +175,7 @@ impl Body for Endless {
 pub(super) struct Broken {
     sent: Bytes,
     promised: u64,
+    flushed: bool,
 }
 
 impl Broken {
@@ -182,6 +183,7 @@ impl Broken {
         Self {
             promised: 2 * sent.len() as u64,
             sent: Bytes::from_static(sent.as_bytes()),
+            flushed: false,
         }
     }
 }
@@ -192,13 +194,18 @@ impl Body for Broken {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        Poll::Ready(Some(if self.sent.is_empty() {
-            Err(io::ErrorKind::ConnectionReset.into())
-        } else {
-            Ok(Frame::data(std::mem::take(&mut self.sent)))
-        }))
+        if !self.sent.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.sent)))));
+        }
+        if !self.flushed {
+            // An error at once would take what is still buffered with it.
+            self.flushed = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Some(Err(io::ErrorKind::ConnectionReset.into())))
     }
 
     fn size_hint(&self) -> SizeHint {
