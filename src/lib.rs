@@ -3,6 +3,8 @@
 
 mod audience;
 mod credential;
+#[cfg(feature = "client")]
+mod environment;
 mod error;
 mod runtime;
 mod token;
@@ -21,3 +23,7 @@ mod challenge;
 #[cfg(feature = "test-util")]
 pub mod testing;
 mod transport;
+
+pub use transport::Transport;
+#[cfg(feature = "client")]
+pub use transport::TransportBuilder;
