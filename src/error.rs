@@ -119,6 +119,12 @@ impl Error {
         self
     }
 
+    /// The same failure, seen as another kind of it.
+    #[cfg(feature = "azure")]
+    pub(crate) fn with_kind(self, kind: ErrorKind) -> Self {
+        self.with(|details| details.kind = kind)
+    }
+
     /// Says what the user can do about it.
     #[must_use]
     pub fn with_advice(self, advice: impl Into<Cow<'static, str>>) -> Self {

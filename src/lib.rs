@@ -1,4 +1,4 @@
-//! Bearer tokens for tower HTTP clients.
+#![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod audience;
@@ -6,6 +6,8 @@ mod authorize;
 mod cache;
 mod challenge;
 mod credential;
+#[cfg(feature = "client")]
+mod environment;
 mod error;
 mod integration;
 mod layer;
@@ -34,3 +36,6 @@ pub use layer::{
 };
 pub use runtime::{BoxFuture, Runtime, Timestamp, TokioRuntime};
 pub use token::{AccessToken, Principal, PrincipalType};
+pub use transport::Transport;
+#[cfg(feature = "client")]
+pub use transport::TransportBuilder;

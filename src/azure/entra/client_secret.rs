@@ -1,0 +1,334 @@
+//! An application with a secret.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use percent_encoding::utf8_percent_encode;
+use zeroize::Zeroizing;
+
+use super::settings::Settings;
+use super::{Application, form};
+use crate::azure::Cloud;
+use crate::environment::Environment;
+use crate::transport::Transport;
+use crate::{AccessToken, Credential, Error, ErrorKind, TenantId, TokenRequest};
+
+const NAME: &str = "ClientSecretCredential";
+
+/// Signs an application in with its client secret.
+///
+/// Cheap to clone. The secret is wiped from memory with the last clone, as are
+/// the requests that held it; what TLS and the sockets keep for a moment is out
+/// of this crate's hands.
+///
+/// ```no_run
+/// use tower_bearer::azure::ClientSecretCredential;
+///
+/// # fn main() -> Result<(), tower_bearer::Error> {
+/// let credential = ClientSecretCredential::new(
+///     "contoso.onmicrosoft.com",
+///     "11111111-2222-3333-4444-555555555555",
+///     std::fs::read_to_string("/run/secrets/client").unwrap_or_default().trim_end(),
+/// )?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # How it behaves
+///
+/// - The token is for `{audience}/.default`. Blanks around tenant and client
+///   id are dropped; around a secret they are an error, since they are never
+///   part of one.
+/// - A request for another [tenant](TokenRequest::tenant) is refused, unless
+///   [`additionally_allowed_tenants`](ClientSecretCredentialBuilder::additionally_allowed_tenants)
+///   names that tenant.
+/// - Failures that may pass (408, 429 and 5xx answers, lost connections,
+///   answers that are no token) are tried again, up to 3 times in all, after
+///   0.8 s and then twice that, each with up to half as much added at random. A
+///   connection that was lost is replaced at once, the first time. A
+///   `Retry-After` is kept to; one that comes with 429 is not waited for but
+///   returned in the error, for the cache to remember.
+/// - Redirects are never followed, and answers of more than 1 MiB are not read.
+#[derive(Clone)]
+pub struct ClientSecretCredential(Arc<Inner>);
+
+struct Inner {
+    application: Application,
+    secret: Zeroizing<String>,
+}
+
+impl ClientSecretCredential {
+    /// The application `client_id` of `tenant`, in the cloud that the variable
+    /// `AZURE_AUTHORITY_HOST` names, else the public one.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Configuration`] when one of the three cannot be used, and
+    /// when the built-in transport cannot be made: see
+    /// [`TransportBuilder::build`](crate::TransportBuilder::build).
+    pub fn new(
+        tenant: impl Into<String>,
+        client_id: impl Into<String>,
+        secret: impl Into<String>,
+    ) -> Result<Self, Error> {
+        Self::builder(tenant, client_id, secret).build()
+    }
+
+    /// The same, with settings.
+    pub fn builder(
+        tenant: impl Into<String>,
+        client_id: impl Into<String>,
+        secret: impl Into<String>,
+    ) -> ClientSecretCredentialBuilder {
+        ClientSecretCredentialBuilder {
+            tenant: tenant.into(),
+            client_id: client_id.into(),
+            secret: Zeroizing::new(secret.into()),
+            settings: Settings::default(),
+        }
+    }
+
+    /// The application that the variables `AZURE_TENANT_ID`, `AZURE_CLIENT_ID`
+    /// and `AZURE_CLIENT_SECRET` name. `AZURE_ADDITIONALLY_ALLOWED_TENANTS` is
+    /// a list of tenants, separated by `;`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`] with the names of those that are missing, so
+    /// that a chain goes on to its next credential; else as [`new`](Self::new).
+    pub fn from_env() -> Result<Self, Error> {
+        Self::from_environment(&Environment::of_process())
+    }
+
+    fn from_environment(environment: &Environment) -> Result<Self, Error> {
+        let names = ["AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"];
+        let [Some(tenant), Some(client_id), Some(secret)] =
+            names.map(|name| environment.text(name))
+        else {
+            let missing: Vec<_> = names
+                .into_iter()
+                .filter(|name| environment.text(name).is_none())
+                .collect();
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                format!("not set in the environment: {}", missing.join(", ")),
+            )
+            .with_advice(
+                "set all three of AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET",
+            )
+            .with_credential(NAME));
+        };
+        let tenants = environment.text("AZURE_ADDITIONALLY_ALLOWED_TENANTS");
+        let tenants = tenants.iter().flat_map(|list| list.split(';'));
+        Self::builder(tenant, client_id, secret)
+            .additionally_allowed_tenants(
+                tenants.map(str::trim).filter(|tenant| !tenant.is_empty()),
+            )
+            .build_in(environment)
+    }
+}
+
+impl Credential for ClientSecretCredential {
+    async fn token(&self, request: &TokenRequest) -> Result<AccessToken, Error> {
+        let secret = self.0.secret.as_str();
+        let encoded = Zeroizing::new(utf8_percent_encode(secret, form::RESERVED).to_string());
+        self.0
+            .application
+            .sign_in(request, &[("client_secret", secret)], &[secret, &encoded])
+            .await
+            .map(|token| token.with_credential(NAME))
+            .map_err(|error| error.with_credential(NAME))
+    }
+
+    fn tenant(&self, asked: &TenantId) -> Option<TenantId> {
+        self.0.application.tenants.other(asked)
+    }
+}
+
+impl fmt::Debug for ClientSecretCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let application = &self.0.application;
+        f.debug_struct(NAME)
+            .field("tenant", &application.tenants.own().as_str())
+            .field("client_id", &application.client_id)
+            .field("authority", &application.authority.to_string())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Settings of a [`ClientSecretCredential`].
+///
+/// Made by [`ClientSecretCredential::builder`].
+#[derive(Clone)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct ClientSecretCredentialBuilder {
+    tenant: String,
+    client_id: String,
+    secret: Zeroizing<String>,
+    settings: Settings,
+}
+
+impl ClientSecretCredentialBuilder {
+    /// Signs in at the authority of `cloud`, whatever the environment says.
+    pub fn cloud(mut self, cloud: Cloud) -> Self {
+        self.settings.cloud = Some(cloud);
+        self
+    }
+
+    /// Signs in at another authority: a host, with or without `https://`, and a
+    /// port if need be. The secret is sent there. Default: what the variable
+    /// `AZURE_AUTHORITY_HOST` names, else the public cloud's.
+    pub fn authority_host(mut self, host: impl Into<String>) -> Self {
+        self.settings.authority_host = Some(host.into());
+        self
+    }
+
+    /// Also accepts an authority on loopback that speaks plain HTTP: for
+    /// emulators. Default: HTTPS only.
+    pub fn allow_http_to_loopback(mut self) -> Self {
+        self.settings.http_to_loopback = true;
+        self
+    }
+
+    /// Tenants that may be asked for a token besides the credential's own, when
+    /// a request or a server's challenge names one; `*` allows every tenant.
+    /// Default: none, so that no server can have the application's secret sent
+    /// to a tenant of its choice.
+    pub fn additionally_allowed_tenants<T: Into<String>>(
+        mut self,
+        tenants: impl IntoIterator<Item = T>,
+    ) -> Self {
+        self.settings
+            .additionally_allowed_tenants
+            .extend(tenants.into_iter().map(Into::into));
+        self
+    }
+
+    /// Tells Entra that this client answers claims challenges (`CP1`) with
+    /// every request, not only with those that follow a challenge.
+    ///
+    /// Default: off. With it tokens live for a day or more and are revoked by
+    /// 401 answers with a challenge. That is for users whose every request goes
+    /// through the [layer of this crate](crate), not for those who hand tokens
+    /// to something else, such as a database driver, that answers no challenge.
+    pub fn continuous_access_evaluation(mut self, on: bool) -> Self {
+        self.settings.continuous_access_evaluation = on;
+        self
+    }
+
+    /// Sends through `transport`. Default: the
+    /// [built-in one](Transport::builder).
+    pub fn transport(mut self, transport: Transport) -> Self {
+        self.settings.transport = Some(transport);
+        self
+    }
+
+    /// How long it may take to get a token, with all attempts and waits.
+    /// Default: 60 seconds.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.settings.timeout = limit;
+        self
+    }
+
+    /// How long one attempt may take, with the whole of its answer. Default:
+    /// 15 seconds.
+    pub fn attempt_timeout(mut self, limit: Duration) -> Self {
+        self.settings.attempt_timeout = limit;
+        self
+    }
+
+    /// Makes the credential. Sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClientSecretCredential::new`], and when settings contradict each
+    /// other.
+    pub fn build(self) -> Result<ClientSecretCredential, Error> {
+        self.build_in(&Environment::of_process())
+    }
+
+    fn build_in(self, environment: &Environment) -> Result<ClientSecretCredential, Error> {
+        let Self {
+            tenant,
+            client_id,
+            secret,
+            settings,
+        } = self;
+        check_secret(&secret)
+            .and_then(|()| settings.application(&tenant, &client_id, environment))
+            .map(|application| {
+                ClientSecretCredential(Arc::new(Inner {
+                    application,
+                    secret,
+                }))
+            })
+            .map_err(|error| error.with_credential(NAME))
+    }
+}
+
+fn check_secret(secret: &str) -> Result<(), Error> {
+    if secret.is_empty() {
+        return Err(
+            Error::new(ErrorKind::Configuration, "the client secret is empty")
+                .with_advice("give the value of a client secret of the app registration"),
+        );
+    }
+    if secret.trim() != secret {
+        return Err(Error::new(
+            ErrorKind::Configuration,
+            "the client secret begins or ends with blanks or a line break",
+        )
+        .with_advice("trim it; files often end with a line break"));
+    }
+    Ok(())
+}
+
+impl fmt::Debug for ClientSecretCredentialBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientSecretCredentialBuilder")
+            .field("tenant", &self.tenant)
+            .field("client_id", &self.client_id)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_that_are_missing_are_listed() {
+        let error = ClientSecretCredential::from_environment(&Environment::of(&[
+            ("AZURE_TENANT_ID", "contoso.com"),
+            ("AZURE_CLIENT_ID", ""),
+        ]))
+        .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(
+            error
+                .message()
+                .ends_with(": AZURE_CLIENT_ID, AZURE_CLIENT_SECRET"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn i10_the_environment_gives_a_credential_that_does_not_show_its_secret() {
+        let credential = ClientSecretCredential::from_environment(&Environment::of(&[
+            ("AZURE_TENANT_ID", "contoso.com"),
+            ("AZURE_CLIENT_ID", "app"),
+            ("AZURE_CLIENT_SECRET", "canary"),
+            ("AZURE_AUTHORITY_HOST", "login.microsoftonline.us"),
+            (
+                "AZURE_ADDITIONALLY_ALLOWED_TENANTS",
+                "other.com; third.com;",
+            ),
+        ]))
+        .unwrap();
+        let shown = format!("{credential:?}");
+        assert!(shown.contains("login.microsoftonline.us"), "{shown}");
+        assert!(!shown.contains("canary"));
+    }
+}

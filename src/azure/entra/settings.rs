@@ -1,0 +1,143 @@
+//! What all credentials that sign in at Entra can be told.
+
+use std::time::Duration;
+
+use super::Application;
+use super::tenants::Tenants;
+use crate::azure::cloud::{Authority, Cloud};
+use crate::environment::Environment;
+use crate::transport::{Schedule, Transport};
+use crate::{Error, ErrorKind};
+
+const TIMEOUT: Duration = Duration::from_secs(60);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
+const AUTHORITY_VARIABLE: &str = "AZURE_AUTHORITY_HOST";
+
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) cloud: Option<Cloud>,
+    pub(super) authority_host: Option<String>,
+    pub(super) http_to_loopback: bool,
+    pub(super) additionally_allowed_tenants: Vec<String>,
+    pub(super) continuous_access_evaluation: bool,
+    pub(super) transport: Option<Transport>,
+    pub(super) timeout: Duration,
+    pub(super) attempt_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            cloud: None,
+            authority_host: None,
+            http_to_loopback: false,
+            additionally_allowed_tenants: Vec::new(),
+            continuous_access_evaluation: false,
+            transport: None,
+            timeout: TIMEOUT,
+            attempt_timeout: ATTEMPT_TIMEOUT,
+        }
+    }
+}
+
+impl Settings {
+    pub(super) fn application(
+        self,
+        tenant: &str,
+        client_id: &str,
+        environment: &Environment,
+    ) -> Result<Application, Error> {
+        let client_id = client_id.trim();
+        if client_id.is_empty() || !client_id.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(Error::new(
+                ErrorKind::Configuration,
+                if client_id.is_empty() {
+                    "the client id is empty"
+                } else {
+                    "the client id has characters that no client id has"
+                },
+            )
+            .with_advice("give the application (client) id of the app registration"));
+        }
+        let tenants = Tenants::new(tenant, &self.additionally_allowed_tenants, environment)?;
+        let authority = self.authority(environment)?;
+        let transport = match self.transport {
+            Some(transport) => transport,
+            None if self.http_to_loopback => {
+                Transport::builder().allow_http_to_loopback().build()?
+            }
+            None => Transport::builder().build()?,
+        };
+        Ok(Application {
+            client_id: client_id.to_owned(),
+            tenants,
+            authority,
+            transport,
+            schedule: Schedule {
+                tries: 3,
+                base: Duration::from_millis(800),
+                longest: Duration::from_secs(10),
+                budget: self.timeout,
+            },
+            attempt_timeout: self.attempt_timeout,
+            continuous_access_evaluation: self.continuous_access_evaluation,
+        })
+    }
+
+    fn authority(&self, environment: &Environment) -> Result<Authority, Error> {
+        match (self.cloud, &self.authority_host) {
+            (Some(_), Some(_)) => Err(Error::new(
+                ErrorKind::Configuration,
+                "both a cloud and an authority host are given",
+            )
+            .with_advice("give one of them: the cloud implies its host")),
+            (Some(cloud), None) => Ok(cloud.into()),
+            (None, Some(host)) => {
+                Authority::parse(host, "the authority host", self.http_to_loopback)
+            }
+            (None, None) => match environment.text(AUTHORITY_VARIABLE) {
+                Some(host) => Authority::parse(&host, AUTHORITY_VARIABLE, self.http_to_loopback),
+                None => Ok(Cloud::Public.into()),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn authority(settings: &Settings, variable: &str) -> Result<String, Error> {
+        settings
+            .authority(&Environment::of(&[(AUTHORITY_VARIABLE, variable)]))
+            .map(|authority| authority.to_string())
+    }
+
+    #[test]
+    fn the_authority_is_an_option_or_the_variable_or_the_public_one() {
+        let none = Settings::default();
+        assert_eq!(authority(&none, "").unwrap(), "login.microsoftonline.com");
+        assert_eq!(
+            authority(&none, "https://login.microsoftonline.us/").unwrap(),
+            "login.microsoftonline.us"
+        );
+        assert!(authority(&none, "http://login.microsoftonline.us/").is_err());
+
+        let cloud = Settings {
+            cloud: Some(Cloud::China),
+            ..Settings::default()
+        };
+        assert_eq!(
+            authority(&cloud, "login.microsoftonline.us").unwrap(),
+            "login.partner.microsoftonline.cn"
+        );
+        let both = Settings {
+            authority_host: Some("login.example".to_owned()),
+            ..cloud
+        };
+        assert_eq!(
+            authority(&both, "").unwrap_err().kind(),
+            ErrorKind::Configuration
+        );
+    }
+}

@@ -1,0 +1,147 @@
+//! Which tenants a credential may ask for tokens.
+
+use crate::environment::Environment;
+use crate::{Error, ErrorKind, TenantId};
+
+/// The tenant of a credential and those that it may ask instead.
+#[derive(Clone, Debug)]
+pub(super) struct Tenants {
+    own: TenantId,
+    allowed: Allowed,
+}
+
+#[derive(Clone, Debug)]
+enum Allowed {
+    /// The own tenant is asked, whatever a request says.
+    OwnWhateverIsAsked,
+    Any,
+    These(Vec<TenantId>),
+}
+
+impl Tenants {
+    pub(super) fn new(
+        own: &str,
+        additionally_allowed: &[String],
+        environment: &Environment,
+    ) -> Result<Self, Error> {
+        let own = TenantId::new(own.trim())?;
+        if is_shared(&own) || own.is("adfs") {
+            return Err(Error::new(
+                ErrorKind::Configuration,
+                format!(
+                    "an application cannot sign in to the tenant {own:?}",
+                    own = own.as_str()
+                ),
+            )
+            .with_advice("give the directory's GUID or one of its domain names"));
+        }
+        let disabled = environment
+            .text("AZURE_IDENTITY_DISABLE_MULTITENANTAUTH")
+            .is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true"));
+        let allowed = if disabled {
+            Allowed::OwnWhateverIsAsked
+        } else if additionally_allowed
+            .iter()
+            .any(|tenant| tenant.trim() == "*")
+        {
+            Allowed::Any
+        } else {
+            let tenants = additionally_allowed
+                .iter()
+                .map(|tenant| TenantId::new(tenant.trim()))
+                .collect::<Result<_, _>>()?;
+            Allowed::These(tenants)
+        };
+        Ok(Self { own, allowed })
+    }
+
+    pub(super) fn own(&self) -> &TenantId {
+        &self.own
+    }
+
+    /// The tenant to ask instead of the own one, if a request is for `asked`.
+    pub(super) fn other(&self, asked: &TenantId) -> Option<TenantId> {
+        match self.select(Some(asked)) {
+            Ok(selected) if selected == &self.own => None,
+            // One that is not allowed: asking for it says so.
+            _ => Some(asked.clone()),
+        }
+    }
+
+    /// The tenant to ask, if a request is for `asked`.
+    pub(super) fn select<'a>(&'a self, asked: Option<&'a TenantId>) -> Result<&'a TenantId, Error> {
+        let Some(asked) = asked else {
+            return Ok(&self.own);
+        };
+        // A challenge that names no tenant in particular names one of these.
+        if is_shared(asked) || asked.is(self.own.as_str()) {
+            return Ok(&self.own);
+        }
+        let allowed = match &self.allowed {
+            Allowed::OwnWhateverIsAsked => return Ok(&self.own),
+            Allowed::Any => true,
+            Allowed::These(tenants) => tenants.iter().any(|tenant| tenant.is(asked.as_str())),
+        };
+        if allowed {
+            return Ok(asked);
+        }
+        Err(Error::new(
+            ErrorKind::Configuration,
+            format!(
+                "a token of tenant {asked} is asked for, but the credential is for tenant {}",
+                self.own
+            ),
+        )
+        .with_advice(
+            "if that tenant may be asked, add it to additionally_allowed_tenants (\"*\" allows every one)",
+        ))
+    }
+}
+
+fn is_shared(tenant: &TenantId) -> bool {
+    ["common", "organizations", "consumers"]
+        .iter()
+        .any(|name| tenant.is(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tenants(own: &str, allowed: &[&str], disabled: &str) -> Result<Tenants, Error> {
+        let allowed: Vec<_> = allowed.iter().map(ToString::to_string).collect();
+        let environment = Environment::of(&[("AZURE_IDENTITY_DISABLE_MULTITENANTAUTH", disabled)]);
+        Tenants::new(own, &allowed, &environment)
+    }
+
+    #[test]
+    fn only_tenants_that_are_allowed_are_asked() {
+        let select = |allowed: &[&str], disabled: &str, asked: &str| {
+            let asked = TenantId::new(asked).unwrap();
+            tenants("own.com", allowed, disabled)
+                .unwrap()
+                .select(Some(&asked))
+                .map(ToString::to_string)
+        };
+        assert_eq!(select(&[], "", "OWN.com").unwrap(), "own.com");
+        assert_eq!(select(&[], "", "common").unwrap(), "own.com");
+        assert_eq!(
+            select(&["other.com"], "", "Other.com").unwrap(),
+            "Other.com"
+        );
+        assert_eq!(select(&["*"], "", "other.com").unwrap(), "other.com");
+        assert_eq!(select(&[], "true", "other.com").unwrap(), "own.com");
+        let error = select(&["third.com"], "", "other.com").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.to_string().contains("additionally_allowed_tenants"));
+    }
+
+    #[test]
+    fn tenants_that_an_application_cannot_sign_in_to_are_refused() {
+        for own in ["", "common", "Organizations", "consumers", "adfs", "a/b"] {
+            let error = tenants(own, &[], "").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Configuration, "{own}");
+        }
+        assert!(tenants("own.com", &["a b"], "").is_err());
+    }
+}

@@ -1,1 +1,0 @@
-//! The way to identity providers: a tower service, or the built-in one.
