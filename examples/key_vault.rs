@@ -103,7 +103,7 @@ async fn read_from(arguments: Arguments) -> Result<(), BoxError> {
         requests: Arc::clone(&requests),
     };
     let tokens = TokenCache::new(credential);
-    let uri: Uri = arguments.vault.parse()?;
+    let uri = vault_uri(&arguments.vault)?;
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     let mut hosts = Hosts::new();
     let mut challenges = azure::Challenges::new();
@@ -167,7 +167,7 @@ impl Vault {
         B: http_body::Body<Data = Bytes> + Send + Sync + 'static,
         B::Error: Into<BoxError>,
     {
-        let uri: Uri = url.parse()?;
+        let uri = vault_uri(url)?;
         let audience = audiences.resolve(&Origin::of(&uri)?)?.ok_or_else(|| {
             format!(
                 "no rule says which token {} may have: name its audience with --audience",
@@ -193,7 +193,13 @@ impl Vault {
             self.url, self.api_version
         );
         let request = Request::get(uri).body(Full::default())?;
-        let response = self.client.clone().oneshot(request).await?;
+        let response = match self.client.clone().oneshot(request).await {
+            Ok(response) => response,
+            Err(error) => {
+                let error = with_causes(&*error);
+                return Err(format!("no answer from {}: {error}", self.url).into());
+            }
+        };
         let status = response.status();
         let body = Limited::new(response.into_body(), 1 << 20)
             .collect()
@@ -213,6 +219,14 @@ impl Vault {
             None => Err("the vault's answer holds no secret value".into()),
         }
     }
+}
+
+fn vault_uri(url: &str) -> Result<Uri, BoxError> {
+    let uri = url.parse::<Uri>().ok();
+    uri.filter(|uri| uri.scheme().is_some() && uri.host().is_some())
+        .ok_or_else(|| {
+            format!("{url:?} is no URL of a vault, such as https://myvault.vault.azure.net").into()
+        })
 }
 
 /// A hyper client that trusts what the platform trusts, or what

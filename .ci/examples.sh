@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# `key_vault` against `embedded_azure` as two programs, as a new user would run
+# them: with flags and environment alone. Then what it says when things are
+# wrong.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+scratch=.ci/scratch/examples
+mkdir -p "$scratch"
+cargo build --quiet --example embedded_azure --example key_vault
+bin=${CARGO_TARGET_DIR:-target}/debug/examples
+
+# The time limit is for the case that nobody is left to stop it.
+"$bin/embedded_azure" --secret db=s3cret --identity worker --for-seconds 120 \
+    >"$scratch/server.out" 2>"$scratch/server.err" &
+server=$!
+trap 'kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true' EXIT
+for _ in $(seq 100); do
+    grep -q '^# Ready' "$scratch/server.out" && break
+    sleep 0.1
+done
+cat "$scratch/server.out" | sed 's/\(SECRET=\).*/\1…/'
+platform_roots=${SSL_CERT_FILE:-}
+eval "$(grep '^export ' "$scratch/server.out")"
+worker=$(sed -n 's/^# identity worker: client id //p' "$scratch/server.out")
+unset HTTP_PROXY HTTPS_PROXY ALL_PROXY http_proxy https_proxy all_proxy
+audience=https://vault.azure.net
+
+failures=0
+
+# key_vault ARGUMENTS, expected exit code and text: run TITLE CODE TEXT [NAME=VALUE…] -- ARGUMENTS
+run() {
+    local title=$1 expected=$2 text=$3 code=0
+    shift 3
+    local environment=()
+    while [ "$1" != -- ]; do
+        environment+=("$1")
+        shift
+    done
+    shift
+    printf '\n-- %s\n' "$title"
+    timeout 100 env "${environment[@]}" "$bin/key_vault" "$@" >"$scratch/out" 2>"$scratch/err" || code=$?
+    cat "$scratch/out" "$scratch/err"
+    if [ "$code" != "$expected" ] || ! cat "$scratch/out" "$scratch/err" | grep -qF -- "$text"; then
+        echo "WRONG: exit code $code (expected $expected), or no text: $text"
+        failures=$((failures + 1))
+    fi
+    if [ "$expected" = 1 ] && [ "$(wc -l <"$scratch/err")" != 1 ]; then
+        echo "WRONG: not one line on stderr"
+        failures=$((failures + 1))
+    fi
+    if grep -qF -- "$AZURE_CLIENT_SECRET" "$scratch/out" "$scratch/err"; then
+        echo "WRONG: the client secret was shown"
+        failures=$((failures + 1))
+    fi
+}
+
+vault=(--vault "$VAULT_URL" --secret db --audience "$audience")
+identity=(AZURE_TENANT_ID= AZURE_CLIENT_SECRET=)
+
+run "client secret" 0 'credential:     ClientSecretCredential' -- "${vault[@]}"
+run "system-assigned identity" 0 'credential:     ManagedIdentityCredential' \
+    "${identity[@]}" AZURE_CLIENT_ID= -- "${vault[@]}"
+run "user-assigned identity" 0 "AppId:$worker" \
+    "${identity[@]}" AZURE_CLIENT_ID="$worker" -- "${vault[@]}"
+run "another API version" 0 'db = "s3cret"' -- "${vault[@]}" --api-version 7.5
+
+run "wrong secret" 1 AADSTS7000215 AZURE_CLIENT_SECRET=wrong -- "${vault[@]}"
+run "a secret that is missing" 1 'AZURE_CLIENT_SECRET' AZURE_CLIENT_SECRET= -- "${vault[@]}"
+run "no such identity" 1 'no identity' \
+    "${identity[@]}" AZURE_CLIENT_ID=00000000-0000-0000-0000-000000000000 -- "${vault[@]}"
+run "unknown host" 1 'name its audience with --audience' -- --vault "$VAULT_URL" --secret db
+run "another audience" 1 '401' -- --vault "$VAULT_URL" --secret db --audience https://graph.microsoft.com
+run "untrusted certificate" 1 'SSL_CERT_FILE' SSL_CERT_FILE="$platform_roots" -- "${vault[@]}"
+run "Entra is down" 1 'refused' AZURE_AUTHORITY_HOST=https://localhost:1 -- "${vault[@]}"
+run "the vault is down" 1 'no answer from https://localhost:1' -- --vault https://localhost:1 --secret db --audience "$audience"
+run "no such secret" 1 'SecretNotFound' -- --vault "$VAULT_URL" --secret none --audience "$audience"
+run "plain HTTP to another host" 1 'localhost' -- --vault http://vault.example.com --secret db --audience "$audience"
+run "no URL" 1 'is no URL of a vault' -- --vault 'not a url' --secret db
+run "an option that is none" 1 'usage:' -- --volt x
+
+[ "$failures" = 0 ] || exit 1
+echo "examples: all as expected"
