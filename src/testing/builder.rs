@@ -134,10 +134,9 @@ impl AzureBuilder {
     /// to the temporary directory.
     pub async fn start(self) -> Result<Azure, Error> {
         let suffix = self.checked_vault_suffix()?.to_owned();
-        let random = self.runtime.random();
         let ready = tokio::task::spawn_blocking(move || {
             let tls = Tls::generate(certificate_names(&suffix))?;
-            let ca_file = CertificateFile::write(&tls.ca_pem, random)?;
+            let ca_file = CertificateFile::write(&tls.ca_pem)?;
             Ok::<_, Error>((tls, ca_file, Issuer::generate()?))
         });
         let (tls, ca_file, issuer) = ready.await.map_err(|source| {
