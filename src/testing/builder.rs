@@ -103,7 +103,7 @@ impl AzureBuilder {
 
     /// The name of the [default vault](Azure::vault). The default is `myvault`.
     pub fn vault_name(mut self, name: impl Into<String>) -> Self {
-        self.vault_name = name.into();
+        self.vault_name = name.into().to_ascii_lowercase();
         self
     }
 
@@ -111,7 +111,7 @@ impl AzureBuilder {
     /// the suffix of their hosts. The default is `https://vault.azure.net`;
     /// other clouds have others, such as `https://vault.usgovcloudapi.net`.
     pub fn vault_audience(mut self, audience: impl Into<String>) -> Self {
-        self.vault_audience = audience.into();
+        self.vault_audience = audience.into().to_ascii_lowercase();
         self
     }
 
@@ -134,10 +134,9 @@ impl AzureBuilder {
     /// to the temporary directory.
     pub async fn start(self) -> Result<Azure, Error> {
         let suffix = self.checked_vault_suffix()?.to_owned();
-        let random = self.runtime.random();
         let ready = tokio::task::spawn_blocking(move || {
             let tls = Tls::generate(certificate_names(&suffix))?;
-            let ca_file = CertificateFile::write(&tls.ca_pem, random)?;
+            let ca_file = CertificateFile::write(&tls.ca_pem)?;
             Ok::<_, Error>((tls, ca_file, Issuer::generate()?))
         });
         let (tls, ca_file, issuer) = ready.await.map_err(|source| {

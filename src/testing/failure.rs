@@ -126,8 +126,7 @@ impl Failure {
     }
 
     /// 200 with the beginning of a good answer and a token that goes on for
-    /// `bytes` bytes. Neither side of the embedded Azure ever holds more than a
-    /// few kilobytes of it.
+    /// `bytes` bytes. The server never holds more than a few kilobytes of it.
     #[must_use]
     pub fn endless(bytes: u64) -> Self {
         Self::new(Kind::Endless(bytes))

@@ -97,7 +97,10 @@ fn within_two_years(mut params: CertificateParams) -> Result<CertificateParams, 
 pub(super) struct CertificateFile(PathBuf);
 
 impl CertificateFile {
-    pub(super) fn write(pem: &str, random: u64) -> Result<Self, Error> {
+    pub(super) fn write(pem: &str) -> Result<Self, Error> {
+        // Two clocks moved by hand may have the same seed, two files may not
+        // have the same name.
+        let random = TokioRuntime::new().random();
         let path = std::env::temp_dir().join(format!("embedded-azure-{random:016x}.pem"));
         let written = std::fs::OpenOptions::new()
             .write(true)

@@ -121,3 +121,14 @@ async fn settings_that_cannot_work_are_refused() {
         assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
     }
 }
+
+#[tokio::test]
+async fn any_number_of_them_run_side_by_side_even_with_the_same_seed() {
+    let start = || {
+        let runtime = ManualRuntime::with_seed(7);
+        Azure::builder().runtime(Arc::new(runtime)).start()
+    };
+    let (one, two) = (start().await.unwrap(), start().await.unwrap());
+    assert_ne!(one.ca_certificate_path(), two.ca_certificate_path());
+    assert_ne!(one.ca_certificate_pem(), two.ca_certificate_pem());
+}

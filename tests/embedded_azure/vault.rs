@@ -218,7 +218,7 @@ async fn vaults_are_told_apart_by_host() {
 async fn a_vault_of_another_cloud_has_its_hosts_and_its_audience() {
     let azure = Azure::builder()
         .vault_audience("https://vault.usgovcloudapi.net")
-        .vault_name("gov")
+        .vault_name("Gov")
         .start()
         .await
         .unwrap();
