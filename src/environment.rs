@@ -5,7 +5,9 @@ use std::ffi::OsString;
 
 /// Where settings are looked up. A variable that is set to nothing counts as
 /// not set, as it does in Azure's own libraries.
-pub(crate) struct Environment(Box<dyn Fn(&str) -> Option<OsString>>);
+pub(crate) struct Environment(Box<Lookup>);
+
+type Lookup = dyn Fn(&str) -> Option<OsString>;
 
 impl Environment {
     /// The variables of this process.

@@ -24,7 +24,7 @@ pub enum Cloud {
     Bleu,
     /// Delos (Germany).
     Delos,
-    /// GovSG (Singapore).
+    /// `GovSG` (Singapore).
     GovSg,
 }
 
@@ -66,13 +66,12 @@ impl Authority {
         } else {
             format!("https://{text}")
         };
-        let uri: Uri = with_scheme
-            .parse()
-            .map_err(|_| refuse("is not a host name", "give it as login.microsoftonline.com"))?;
-        let origin = Origin::of(&uri)
-            .map_err(|_| refuse("is not a host name", "give it as login.microsoftonline.com"))?;
-        let in_the_clear = *origin.scheme() == Scheme::HTTP && origin.is_loopback();
-        if !origin.is_https() && !(in_the_clear && http_to_loopback) {
+        let no_host = || refuse("is not a host name", "give it as login.microsoftonline.com");
+        let uri: Uri = with_scheme.parse().map_err(|_| no_host())?;
+        let origin = Origin::of(&uri).map_err(|_| no_host())?;
+        let allowed_in_the_clear =
+            http_to_loopback && *origin.scheme() == Scheme::HTTP && origin.is_loopback();
+        if !(origin.is_https() || allowed_in_the_clear) {
             return Err(refuse(
                 "does not begin with https://, so secrets could be read on the way",
                 "use https; plain http can be allowed for an emulator on loopback",

@@ -56,7 +56,6 @@ impl Transport {
     /// # Ok(())
     /// # }
     /// ```
-    #[must_use]
     pub fn builder() -> TransportBuilder {
         TransportBuilder {
             crypto_provider: None,

@@ -5,8 +5,8 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
+use http::header::CONTENT_LENGTH;
 use http::{Request, Response, Uri};
-use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full};
 use tower_service::Service as _;
 use zeroize::Zeroizing;
@@ -89,7 +89,7 @@ impl Transport {
                 Err(Failure::new(
                     Error::new(
                         ErrorKind::Timeout,
-                        format!("{} gave no answer within {limit:?}", place(&uri)),
+                        format!("{} gave no answer within {limit:.1?}", place(&uri)),
                     ),
                     Again::Later,
                 ))
@@ -145,14 +145,15 @@ async fn receive(uri: &Uri, received: Received) -> Result<Answer, Failure> {
             Again::Once,
         )
     };
-    let expected = body.size_hint().lower();
-    let Some(capacity) = usize::try_from(expected)
-        .ok()
-        .filter(|bytes| *bytes <= MAX_ANSWER_BYTES)
-    else {
+    let announced = parts
+        .headers
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok())
+        .unwrap_or(0);
+    if announced > MAX_ANSWER_BYTES {
         return Err(too_large());
-    };
-    let mut whole = Zeroizing::new(Vec::with_capacity(capacity));
+    }
+    let mut whole = Zeroizing::new(Vec::with_capacity(announced));
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|cause| unreachable(uri, cause))?;
         let Ok(mut data) = frame.into_data() else {

@@ -40,6 +40,10 @@ impl ProxyRules {
             .first(&["NO_PROXY", "no_proxy"])
             .map_or_else(String::new, |(_, hosts)| hosts);
 
+        // To the matcher it stands for every name, but for no address.
+        if excluded.split(',').any(|host| host.trim() == "*") {
+            return Ok(None);
+        }
         // The matcher drops what it cannot read without a word, and requests
         // would then go around the proxy.
         let readable = Matcher::builder()

@@ -14,7 +14,7 @@ pub(crate) struct Schedule {
     /// The wait after the first one, which doubles from then on. Up to half as
     /// much is added at random.
     pub(crate) base: Duration,
-    /// No wait is longer, unless a server asks for it.
+    /// What it doubles up to, unless a server asks for more.
     pub(crate) longest: Duration,
     /// What attempts and waits may take together.
     pub(crate) budget: Duration,
@@ -114,8 +114,8 @@ impl Plan {
         }
         let base = self.schedule.base;
         let mut wait = (base * 2_u32.pow(doublings))
-            .mul_f64(1.0 + random / 2.0)
-            .min(self.schedule.longest);
+            .min(self.schedule.longest)
+            .mul_f64(1.0 + random / 2.0);
         if out_of_tries {
             let left = self
                 .until
@@ -171,7 +171,7 @@ mod tests {
         );
         assert_eq!(
             moments(|_| Again::Later, None, 0.5),
-            [0.0, 1.25, 3.75, 8.75, 18.75, 34.75]
+            [0.0, 1.25, 3.75, 8.75, 18.75, 38.75]
         );
         assert_eq!(moments(|_| Again::Never, None, 0.0), [0.0]);
         assert_eq!(moments(|_| Again::Once, None, 0.0), [0.0, 1.0]);

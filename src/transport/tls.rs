@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
+#[cfg(feature = "azure")]
+use rustls::CertificateError;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore};
 
 use crate::environment::Environment;
 use crate::{Error, ErrorKind};
@@ -17,17 +19,14 @@ pub(super) fn configuration(
     extra_roots: &[Vec<u8>],
     environment: &Environment,
 ) -> Result<ClientConfig, Error> {
-    let provider = match provider.or_else(built_in_provider) {
-        Some(provider) => provider,
-        None => {
-            return Err(Error::new(
-                ErrorKind::Configuration,
-                "there is no crypto provider for TLS",
-            )
-            .with_advice(
-                "enable the feature aws-lc-rs or ring of tower-bearer, or pass one with TransportBuilder::crypto_provider",
-            ));
-        }
+    let Some(provider) = provider.or_else(built_in_provider) else {
+        return Err(Error::new(
+            ErrorKind::Configuration,
+            "there is no crypto provider for TLS",
+        )
+        .with_advice(
+            "enable the feature aws-lc-rs or ring of tower-bearer, or pass one with TransportBuilder::crypto_provider",
+        ));
     };
     let roots = roots(extra_roots, environment)?;
     let config = ClientConfig::builder_with_provider(provider)
@@ -45,6 +44,13 @@ pub(super) fn configuration(
 }
 
 /// Features only add, so both may be on; then aws-lc-rs is taken.
+#[cfg_attr(
+    any(feature = "ring", feature = "aws-lc-rs"),
+    allow(
+        clippy::unnecessary_wraps,
+        reason = "without both features there is none"
+    )
+)]
 fn built_in_provider() -> Option<Arc<CryptoProvider>> {
     #[cfg(feature = "aws-lc-rs")]
     return Some(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
@@ -157,6 +163,15 @@ pub(super) fn certificate_advice(
 mod tests {
     use super::*;
 
+    #[cfg(not(any(feature = "aws-lc-rs", feature = "ring")))]
+    #[test]
+    fn t25_without_a_crypto_provider_the_error_names_the_features() {
+        let error = configuration(None, &[], &Environment::of(&[])).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.to_string().contains("aws-lc-rs or ring"), "{error}");
+    }
+
+    #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
     #[test]
     fn roots_that_cannot_be_read_are_a_configuration_error() {
         let nowhere = Environment::of(&[("SSL_CERT_FILE", "/nonexistent/roots.pem")]);

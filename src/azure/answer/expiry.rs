@@ -31,63 +31,50 @@ const FIRST_CREDIBLE_MOMENT: f64 = 978_307_200.0;
 /// # Errors
 ///
 /// Text that says what is wrong with the token.
+#[allow(clippy::similar_names, reason = "they are the protocol's names")]
 pub(super) fn lifetime(
     expires_in: &Scalar,
     expires_on: &Scalar,
     asked: Timestamp,
 ) -> Result<Lifetime, &'static str> {
-    let life = match seconds(expires_in).ok_or("whose expires_in is not a number")? {
-        Some(seconds) => Some(duration(seconds)?),
-        None => None,
-    };
-    let end = match seconds(expires_on).ok_or("whose expires_on is not a point in time")? {
-        Some(seconds) if seconds < FIRST_CREDIBLE_MOMENT => End::After(seconds),
-        Some(seconds) => End::At(seconds),
-        None => End::Unknown,
-    };
+    let mut life = seconds(expires_in)
+        .map_err(|Unreadable| "whose expires_in is no number")?
+        .map(duration)
+        .transpose()?;
+    let mut end = None;
+    match seconds(expires_on).map_err(|Unreadable| "whose expires_on is no point in time")? {
+        Some(seconds) if seconds < FIRST_CREDIBLE_MOMENT => {
+            let other = duration(seconds)?;
+            life = Some(life.map_or(other, |life| life.min(other)));
+        }
+        Some(seconds) => end = Some(moment(seconds)?),
+        None => {}
+    }
     match (life, end) {
-        (Some(life), End::At(end)) => {
-            let end = moment(end)?;
-            let by_life = asked.wall.checked_add(life);
-            match end.checked_add(CLOCK_DIFFERENCE) {
-                Some(latest) if by_life.is_none_or(|by_life| latest < by_life) => {
-                    still_to_come(end, asked)
-                }
-                _ => Ok(Lifetime::In(life.min(LONGEST_USED))),
-            }
-        }
-        (Some(life), End::After(seconds)) => {
-            Ok(Lifetime::In(life.min(duration(seconds)?).min(LONGEST_USED)))
-        }
-        (Some(life), End::Unknown) => Ok(Lifetime::In(life.min(LONGEST_USED))),
-        (None, End::At(end)) => still_to_come(moment(end)?, asked),
-        (None, End::After(seconds)) => Ok(Lifetime::In(duration(seconds)?.min(LONGEST_USED))),
-        (None, End::Unknown) => Err("that does not say when it ends"),
+        (Some(life), Some(end)) if is_much_earlier(end, life, asked) => still_to_come(end, asked),
+        (Some(life), _) => Ok(Lifetime::In(life.min(LONGEST_USED))),
+        (None, Some(end)) => still_to_come(end, asked),
+        (None, None) => Err("that does not say when it ends"),
     }
 }
 
 /// When the server wishes the token to be refreshed. It is a wish: one that
 /// cannot be read or kept is passed over.
 pub(super) fn refresh_in(value: &Scalar, life: Duration) -> Option<Duration> {
-    duration(seconds(value)??)
+    duration(seconds(value).ok()??)
         .ok()
         .filter(|refresh| *refresh < life)
 }
 
-enum End {
-    At(f64),
-    After(f64),
-    Unknown,
-}
+struct Unreadable;
 
-/// A number, `Some(None)` if there is none, `None` if it is something else.
-fn seconds(value: &Scalar) -> Option<Option<f64>> {
+fn seconds(value: &Scalar) -> Result<Option<f64>, Unreadable> {
     match value {
-        Scalar::Absent => Some(None),
-        Scalar::Number(number) => Some(Some(*number)),
-        Scalar::Text(text) if text.trim().is_empty() => Some(None),
-        Scalar::Text(text) => text.trim().parse().ok().map(Some),
-        Scalar::Other => None,
+        Scalar::Absent => Ok(None),
+        Scalar::Number(number) => Ok(Some(*number)),
+        Scalar::Text(text) if text.trim().is_empty() => Ok(None),
+        Scalar::Text(text) => text.trim().parse().map(Some).map_err(|_| Unreadable),
+        Scalar::Other => Err(Unreadable),
     }
 }
 
@@ -105,6 +92,16 @@ fn moment(seconds: f64) -> Result<SystemTime, &'static str> {
         .ok()
         .and_then(|since_epoch| UNIX_EPOCH.checked_add(since_epoch))
         .ok_or("with a lifetime that cannot be true")
+}
+
+fn is_much_earlier(end: SystemTime, life: Duration, asked: Timestamp) -> bool {
+    match (
+        end.checked_add(CLOCK_DIFFERENCE),
+        asked.wall.checked_add(life),
+    ) {
+        (Some(latest), Some(by_life)) => latest < by_life,
+        _ => false,
+    }
 }
 
 fn still_to_come(end: SystemTime, asked: Timestamp) -> Result<Lifetime, &'static str> {
@@ -131,6 +128,7 @@ mod tests {
     }
 
     /// Seconds from now, and whether on the monotonic clock.
+    #[allow(clippy::similar_names, reason = "they are the protocol's names")]
     fn read(expires_in: &str, expires_on: &str) -> Result<(u64, bool), &'static str> {
         let scalar = |json: &str| serde_json::from_str::<Scalar>(json).unwrap();
         lifetime(&scalar(expires_in), &scalar(expires_on), asked()).map(|life| match life {
@@ -162,18 +160,21 @@ mod tests {
 
     #[test]
     fn expires_in_wins_unless_expires_on_is_much_earlier() {
-        let on = |seconds: i64| (i64::try_from(NOW).unwrap() + seconds).to_string();
+        let from_now = |seconds: i64| (i64::try_from(NOW).unwrap() + seconds).to_string();
         for (expires_on, expected) in [
-            (on(3600), (3600, true)),
-            (on(3600 + 7200), (3600, true)),
-            (on(3600 - 15 * 60), (3600, true)),
-            (on(3600 - 15 * 60 - 1), (3600 - 15 * 60 - 1, false)),
-            (on(60), (60, false)),
+            (from_now(3600), (3600, true)),
+            (from_now(3600 + 7200), (3600, true)),
+            (from_now(3600 - 15 * 60), (3600, true)),
+            (from_now(3600 - 15 * 60 - 1), (3600 - 15 * 60 - 1, false)),
+            (from_now(60), (60, false)),
             ("600".to_owned(), (600, true)),
         ] {
             assert_eq!(read("3600", &expires_on), Ok(expected), "{expires_on}");
         }
-        assert_eq!(read("3600", &on(-7200)), Err("that has expired already"));
+        assert_eq!(
+            read("3600", &from_now(-7200)),
+            Err("that has expired already")
+        );
     }
 
     #[test]

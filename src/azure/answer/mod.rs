@@ -223,3 +223,50 @@ fn no_json(answer: &Answer, cause: &serde_json::Error) -> String {
     };
     format!("{class} (line {}, column {})", cause.line(), cause.column())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::UNIX_EPOCH;
+    use zeroize::Zeroizing;
+
+    fn read(body: &str, token_type_optional: bool) -> Result<Issued, Error> {
+        let asked = Timestamp::new(
+            Duration::from_secs(7),
+            UNIX_EPOCH + Duration::from_secs(1_750_000_000),
+        );
+        let reader = Reader {
+            place: "login.example",
+            asked,
+            received: asked.wall,
+            secrets: &[],
+            token_type_optional,
+        };
+        reader.read(&http::Response::new(Zeroizing::new(
+            body.as_bytes().to_vec(),
+        )))
+    }
+
+    #[test]
+    fn a_lifetime_counts_from_before_the_request() {
+        let body = r#"{"token_type":"Bearer","access_token":"abc","expires_in":86399,"refresh_in":"43199","client_id":"me"}"#;
+        let issued = read(body, false).unwrap();
+        let anchor = issued.token.anchor().unwrap();
+        assert_eq!(anchor.monotonic, Duration::from_secs(7));
+        assert_eq!(
+            issued.token.expires_on(),
+            anchor.wall + Duration::from_secs(86_399)
+        );
+        assert_eq!(issued.token.refresh_in(), Some(Duration::from_secs(43_199)));
+        assert_eq!(issued.client_id.as_deref(), Some("me"));
+    }
+
+    #[test]
+    fn the_token_type_may_be_missing_where_servers_leave_it_out() {
+        let body = r#"{"access_token":"abc","expires_in":3599}"#;
+        assert!(read(body, false).is_err());
+        assert!(read(body, true).is_ok());
+        let pop = r#"{"access_token":"abc","expires_in":3599,"token_type":"pop"}"#;
+        assert!(read(pop, true).is_err());
+    }
+}

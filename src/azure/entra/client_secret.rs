@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use percent_encoding::utf8_percent_encode;
 use zeroize::Zeroizing;
 
 use super::settings::Settings;
@@ -132,7 +131,7 @@ impl ClientSecretCredential {
 impl Credential for ClientSecretCredential {
     async fn token(&self, request: &TokenRequest) -> Result<AccessToken, Error> {
         let secret = self.0.secret.as_str();
-        let encoded = Zeroizing::new(utf8_percent_encode(secret, form::RESERVED).to_string());
+        let encoded = form::encode_value(secret);
         self.0
             .application
             .sign_in(request, &[("client_secret", secret)], &[secret, &encoded])
@@ -314,6 +313,7 @@ mod tests {
         );
     }
 
+    #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
     #[test]
     fn i10_the_environment_gives_a_credential_that_does_not_show_its_secret() {
         let credential = ClientSecretCredential::from_environment(&Environment::of(&[

@@ -30,6 +30,13 @@ pub(crate) fn encode(fields: &[(&str, &str)]) -> Bytes {
     Bytes::from_owner(body)
 }
 
+/// Encodes one value, as [`encode`] does.
+pub(crate) fn encode_value(value: &str) -> Zeroizing<String> {
+    let mut encoded = Zeroizing::new(String::with_capacity(3 * value.len()));
+    encoded.extend(utf8_percent_encode(value, RESERVED));
+    encoded
+}
+
 fn push(body: &mut Vec<u8>, text: &str) {
     for part in utf8_percent_encode(text, RESERVED) {
         body.extend_from_slice(part.as_bytes());

@@ -239,12 +239,11 @@ impl ManagedIdentityCredentialBuilder {
             id.check()?;
         }
         let endpoint = Endpoint::select(self.endpoint.as_deref(), environment)?;
-        let transport = match self.transport {
-            Some(transport) => transport,
-            None => {
-                endpoint.require_plain_http()?;
-                Transport::direct()
-            }
+        let transport = if let Some(transport) = self.transport {
+            transport
+        } else {
+            endpoint.require_plain_http()?;
+            Transport::direct()
         };
         Ok(ManagedIdentityCredential(Arc::new(Imds::new(
             endpoint,
