@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher};
 use std::pin::Pin;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use crate::{Error, ErrorKind};
@@ -59,9 +59,34 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     fn random(&self) -> u64;
 }
 
+impl<R: Runtime + ?Sized> Runtime for Arc<R> {
+    fn now(&self) -> Timestamp {
+        (**self).now()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        (**self).sleep(duration)
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) -> Result<(), Error> {
+        (**self).spawn(task)
+    }
+
+    fn random(&self) -> u64 {
+        (**self).random()
+    }
+}
+
+const MARGIN: Duration = Duration::from_secs(10 * 365 * 86_400);
+
 /// The default [`Runtime`]: tokio's timer and tasks, the system's clocks.
 ///
 /// Tasks are spawned on the runtime that the call is made on.
+///
+/// # Panics
+///
+/// [`sleep`](Runtime::sleep) panics on a tokio runtime that was built without
+/// its timer (`enable_time`), as everything of tokio that waits does.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct TokioRuntime;
@@ -80,7 +105,9 @@ impl Runtime for TokioRuntime {
         // tokio's clock is the system's unless a test has paused it.
         static ORIGIN: OnceLock<tokio::time::Instant> = OnceLock::new();
         let now = tokio::time::Instant::now();
-        let origin = *ORIGIN.get_or_init(|| now);
+        // A test's paused clock may run ahead of others in the process, and is
+        // perhaps the first to be read here.
+        let origin = *ORIGIN.get_or_init(|| now.checked_sub(MARGIN).unwrap_or(now));
         Timestamp {
             monotonic: now.saturating_duration_since(origin),
             wall: SystemTime::now(),

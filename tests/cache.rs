@@ -14,7 +14,8 @@ use issuer::{HOUR, issuer, token};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, advance, sleep, timeout};
 use tower_bearer::{
-    AccessToken, Error, ErrorKind, Runtime as _, TenantId, TokenCache, TokenRequest, TokioRuntime,
+    AccessToken, BoxFuture, Error, ErrorKind, Runtime, TenantId, Timestamp, TokenCache,
+    TokenRequest, TokioRuntime,
 };
 
 const VAULT: &str = "https://vault.azure.net";
@@ -143,14 +144,12 @@ async fn r06_after_an_outage_of_hours_the_next_success_is_at_most_thirty_seconds
     });
     let tokens = TokenCache::new(credential);
     tokens.token(VAULT).await.unwrap();
+    let mut last = None;
     while Instant::now() < healthy_again {
-        drop(tokens.token(VAULT).await);
+        last = tokens.token(VAULT).await.err();
         advance(Duration::from_secs(1)).await;
     }
-    assert_eq!(
-        tokens.token(VAULT).await.map(drop).unwrap_err().kind(),
-        ErrorKind::Unreachable
-    );
+    assert_eq!(last.unwrap().kind(), ErrorKind::Unreachable);
     let mut waited = 0;
     while tokens.token(VAULT).await.is_err() {
         advance(Duration::from_secs(1)).await;
@@ -443,6 +442,7 @@ async fn r28_a_fetch_on_a_runtime_that_nobody_drives_is_given_up() {
         let tokens = tokens.clone();
         move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
                 .build()
                 .unwrap();
             runtime.block_on(async {
@@ -452,11 +452,12 @@ async fn r28_a_fetch_on_a_runtime_that_nobody_drives_is_given_up() {
             runtime
         }
     })
-    .join();
+    .join()
+    .unwrap();
     advance(Duration::from_secs(130)).await;
     assert!(tokens.token(VAULT).await.is_ok());
     assert_eq!(calls.count(), 1, "the first one never ran");
-    drop(parked);
+    parked.shutdown_background();
 }
 
 #[test]
@@ -566,6 +567,187 @@ async fn bad_audiences_are_refused_before_anything_is_asked() {
         assert_eq!(error.kind(), ErrorKind::Configuration, "{audience:?}");
     }
     assert_eq!(calls.count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_credential_that_always_gives_the_same_token_is_believed_about_its_life() {
+    let (credential, calls) = issuer(|_, _| async move { token(0) });
+    let tokens = TokenCache::new(credential);
+    let started = Instant::now();
+    while started.elapsed() < 3 * HOUR {
+        let asked = Instant::now();
+        tokens.token(VAULT).await.unwrap();
+        assert_eq!(asked.elapsed(), Duration::ZERO);
+        settle().await;
+        advance(Duration::from_secs(5)).await;
+    }
+    assert!(calls.count() <= 8, "{}", calls.count());
+}
+
+#[tokio::test(start_paused = true)]
+async fn r32_the_same_token_again_ends_when_it_was_first_said_to_end() {
+    let clock = TokioRuntime::new();
+    let end = clock.now().wall + HOUR;
+    let (credential, _) = issuer(move |_, _| async move { AccessToken::expiring_on("same", end) });
+    let tokens = TokenCache::builder(credential)
+        .runtime(WallSetBack::default())
+        .build();
+    tokens.token(VAULT).await.unwrap();
+    advance(DUE).await;
+    tokens.token(VAULT).await.unwrap();
+    settle().await;
+    advance(HOUR.saturating_sub(DUE)).await;
+    let error = tokens.token(VAULT).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidResponse);
+}
+
+/// Sets the wall clock back by an hour each time that it is read.
+#[derive(Debug, Default)]
+struct WallSetBack(std::sync::atomic::AtomicU32);
+
+impl Runtime for WallSetBack {
+    fn now(&self) -> Timestamp {
+        let reads = self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let now = TokioRuntime::new().now();
+        // The first fetch is let alone, so that it knows the true end.
+        let back = if reads < 8 { 0 } else { 3600 };
+        Timestamp::new(now.monotonic, now.wall - Duration::from_secs(back))
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        TokioRuntime::new().sleep(duration)
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) -> Result<(), Error> {
+        TokioRuntime::new().spawn(task)
+    }
+
+    fn random(&self) -> u64 {
+        TokioRuntime::new().random()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r33_a_caller_that_wakes_up_after_the_tokens_end_gets_a_newer_one() {
+    let (credential, _) = issuer(|number, _| async move {
+        sleep(Duration::from_secs(1)).await;
+        token(number)
+    });
+    let tokens = TokenCache::new(credential);
+    let mut asked = Box::pin(tokens.token(VAULT));
+    let polled = asked.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(polled.is_pending());
+    sleep(Duration::from_secs(2)).await;
+    advance(2 * HOUR).await;
+    assert_eq!(asked.await.unwrap().secret(), "token-2");
+}
+
+/// Keeps tasks from running while it is told to.
+#[derive(Clone, Debug, Default)]
+struct Parking {
+    on: Arc<std::sync::atomic::AtomicBool>,
+    parked: Arc<std::sync::Mutex<Vec<ParkedTask>>>,
+}
+
+struct ParkedTask(#[allow(dead_code, reason = "held")] std::sync::Mutex<BoxFuture<'static, ()>>);
+
+impl std::fmt::Debug for ParkedTask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ParkedTask")
+    }
+}
+
+impl Runtime for Parking {
+    fn now(&self) -> Timestamp {
+        TokioRuntime::new().now()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        TokioRuntime::new().sleep(duration)
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) -> Result<(), Error> {
+        if self.on.load(std::sync::atomic::Ordering::SeqCst) {
+            let task = ParkedTask(std::sync::Mutex::new(task));
+            self.parked.lock().unwrap().push(task);
+            return Ok(());
+        }
+        TokioRuntime::new().spawn(task)
+    }
+
+    fn random(&self) -> u64 {
+        TokioRuntime::new().random()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r28_a_background_refresh_that_nobody_drives_does_not_end_refreshing_ahead() {
+    let (credential, _) = issuer(|number, _| async move {
+        sleep(Duration::from_secs(1)).await;
+        token(number)
+    });
+    let parking = Parking::default();
+    let tokens = TokenCache::builder(credential)
+        .runtime(parking.clone())
+        .build();
+    tokens.token(VAULT).await.unwrap();
+    advance(DUE).await;
+    parking.on.store(true, std::sync::atomic::Ordering::SeqCst);
+    tokens.token(VAULT).await.unwrap();
+    assert_eq!(parking.parked.lock().unwrap().len(), 1);
+    parking.on.store(false, std::sync::atomic::Ordering::SeqCst);
+    for _ in 0..1100 {
+        advance(Duration::from_secs(1)).await;
+        settle().await;
+        let asked = Instant::now();
+        tokens.token(VAULT).await.unwrap();
+        assert_eq!(asked.elapsed(), Duration::ZERO);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r09_a_stored_error_says_how_long_is_left() {
+    let (credential, _) = issuer(|_, _| async move {
+        Err(Error::new(ErrorKind::Throttled, "too many requests")
+            .with_retry_after(Duration::from_secs(60)))
+    });
+    let tokens = TokenCache::new(credential);
+    assert!(tokens.token(VAULT).await.is_err());
+    advance(Duration::from_secs(50)).await;
+    for audience in [VAULT, GRAPH] {
+        let left = tokens.token(audience).await.unwrap_err().retry_after();
+        assert!(left.unwrap() <= Duration::from_secs(11), "{left:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn t30_no_key_loses_its_token_or_its_back_off_before_the_cache_is_full() {
+    let (credential, calls) = issuer(|number, request: TokenRequest| async move {
+        if request.audience().as_str().ends_with('0') {
+            return Err(unreachable_provider());
+        }
+        token(number)
+    });
+    let tokens = TokenCache::builder(credential).max_keys(100).build();
+    for _ in 0..5 {
+        for key in 0..100 {
+            drop(tokens.token(format!("api://{key}")).await);
+        }
+    }
+    assert_eq!(calls.count(), 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r37_a_source_that_cannot_be_forced_is_left_alone_even_if_its_token_works_elsewhere() {
+    let (credential, calls) = issuer(|_, _| async move { token(0) });
+    let tokens = TokenCache::new(credential);
+    let refused = tokens.token(VAULT).await.unwrap();
+    let request = TokenRequest::new(VAULT).with_refused(refused);
+    for _ in 0..600 {
+        assert!(tokens.token_for(&request).await.is_err());
+        advance(Duration::from_secs(1)).await;
+    }
+    assert!(calls.count() <= 1 + 5, "{}", calls.count());
 }
 
 #[test]

@@ -18,9 +18,10 @@ use http_body_util::Full;
 use issuer::{HOUR, issuer};
 use tokio::time::advance;
 use tower::util::BoxCloneSyncService;
-use tower::{Layer as _, ServiceExt as _, service_fn};
+use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
 use tower_bearer::{
-    AccessToken, BearerAuthLayer, Credential, Error, TenantId, TokenCache, TokenRequest,
+    AccessToken, Audience, BearerAuthLayer, Challenge, Credential, Demand, Error, FixedAudience,
+    FollowChallenge, Origin, TenantId, TokenCache, TokenRequest,
 };
 
 const VAULT: &str = "https://myvault.vault.azure.net/secrets/x";
@@ -99,6 +100,82 @@ async fn r39_claims_are_passed_on_once_and_then_kept_for_the_origin() {
     assert_eq!(log.len(), 6, "one resend in all");
     assert!(log[1..].iter().all(|token| token.starts_with(&expected)));
     assert_eq!(calls.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r39_a_service_that_has_been_in_use_learns_too() {
+    let (tokens, _) = tell_tale();
+    let log = Log::default();
+    let seen = Arc::clone(&log);
+    let mut client =
+        BearerAuthLayer::azure(tokens).layer(service_fn(move |request: Request<Full<Bytes>>| {
+            let token = request.headers()[AUTHORIZATION]
+                .to_str()
+                .unwrap()
+                .to_owned();
+            let good = !token.contains(".0.");
+            seen.lock().unwrap().push(token);
+            let mut response = Response::new(());
+            if !good {
+                *response.status_mut() = StatusCode::UNAUTHORIZED;
+                let challenge = claims_challenge("{}").parse().unwrap();
+                response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+            }
+            std::future::ready(Ok::<_, Infallible>(response))
+        }));
+    for _ in 0..3 {
+        let client = client.ready().await.unwrap();
+        client.call(get(VAULT)).await.unwrap();
+    }
+    assert_eq!(log.lock().unwrap().len(), 4, "one resend in all");
+}
+
+/// Follows whatever a server names.
+struct Credulous;
+
+impl FollowChallenge for Credulous {
+    fn follow(&self, _: &Origin<'_>, challenges: &[Challenge]) -> Demand {
+        let resource = challenges
+            .iter()
+            .find_map(|challenge| challenge.param("resource"));
+        resource.map_or_else(Demand::new, |resource| {
+            Demand::new().with_audience(Audience::from(resource))
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn t5_what_one_layer_has_learned_is_not_believed_by_one_that_would_not_have_followed() {
+    let (credential, _) = issuer(|_, request: TokenRequest| async move {
+        AccessToken::expiring_in(&request.audience().as_str().replace(':', ""), HOUR)
+    });
+    let strict = BearerAuthLayer::new(TokenCache::new(credential), FixedAudience::new("api:mine"));
+    let credulous = strict.clone().challenges(Credulous);
+    let log = Log::default();
+    let seen = Arc::clone(&log);
+    let server = service_fn(move |request: Request<Full<Bytes>>| {
+        let token = request.headers()[AUTHORIZATION]
+            .to_str()
+            .unwrap()
+            .to_owned();
+        let mut response = Response::new(());
+        if token.ends_with("mine") {
+            *response.status_mut() = StatusCode::UNAUTHORIZED;
+            let challenge = "Bearer resource=\"api:other\"".parse().unwrap();
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
+        seen.lock().unwrap().push(token);
+        std::future::ready(Ok::<_, Infallible>(response))
+    });
+    for layer in [credulous, strict] {
+        let client = layer.layer(server.clone());
+        client.oneshot(get("https://h.example.com/")).await.unwrap();
+    }
+    let log = log.lock().unwrap();
+    assert_eq!(
+        log[..3],
+        ["Bearer apimine", "Bearer apiother", "Bearer apimine"]
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -28,6 +28,7 @@ struct Server {
     address: String,
     accepted: Arc<Mutex<String>>,
     seen: Arc<Mutex<Vec<(String, String)>>>,
+    redirect: Arc<Mutex<Option<String>>>,
     _tasks: JoinSet<()>,
 }
 
@@ -37,14 +38,18 @@ impl Server {
         let address = listener.local_addr().unwrap().to_string();
         let accepted = Arc::new(Mutex::new(format!("Bearer {token}")));
         let seen = Arc::default();
+        let redirect = Arc::default();
         let mut tasks = JoinSet::new();
         let (expected, log) = (Arc::clone(&accepted), Arc::clone(&seen));
+        let location: Arc<Mutex<Option<String>>> = Arc::clone(&redirect);
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let (expected, log) = (Arc::clone(&expected), Arc::clone(&log));
+                let location = location.lock().unwrap().clone();
                 let service = service_fn(move |request| {
-                    answer(request, Arc::clone(&expected), Arc::clone(&log))
+                    let (expected, log) = (Arc::clone(&expected), Arc::clone(&log));
+                    answer(request, expected, log, location.clone())
                 });
                 connections.spawn(async move {
                     let connection = hyper::server::conn::http1::Builder::new()
@@ -57,12 +62,17 @@ impl Server {
             address,
             accepted,
             seen,
+            redirect,
             _tasks: tasks,
         }
     }
 
     fn accept(&self, token: &str) {
         *self.accepted.lock().unwrap() = format!("Bearer {token}");
+    }
+
+    fn redirect_to(&self, url: &str) {
+        *self.redirect.lock().unwrap() = Some(url.to_owned());
     }
 
     fn seen(&self) -> Vec<(String, String)> {
@@ -78,6 +88,7 @@ async fn answer(
     request: hyper::Request<Incoming>,
     accepted: Arc<Mutex<String>>,
     seen: Arc<Mutex<Vec<(String, String)>>>,
+    location: Option<String>,
 ) -> Result<hyper::Response<Full<Bytes>>, Infallible> {
     let token = request
         .headers()
@@ -88,9 +99,19 @@ async fn answer(
     let body = String::from_utf8(body.to_vec()).unwrap();
     let good = *accepted.lock().unwrap() == token;
     seen.lock().unwrap().push((token, body));
+    if let Some(location) = location {
+        return Ok(hyper::Response::builder()
+            .status(302)
+            .header("location", location)
+            .body(Full::default())
+            .unwrap());
+    }
     let status = if good { 200 } else { 401 };
+    // What a hostile server would like the next token to be.
+    let challenge = "Bearer error=\"insufficient_claims\", claims=\"eyJhY2Nlc3NfdG9rZW4iOnt9fQ==\"";
     Ok(hyper::Response::builder()
         .status(status)
+        .header("www-authenticate", challenge)
         .body(Full::from("the body"))
         .unwrap())
 }
@@ -165,6 +186,26 @@ async fn i5_a_server_that_always_says_401_gets_each_request_at_most_twice() {
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     }
     assert_eq!((server.seen().len(), calls.count()), (11, 2));
+}
+
+#[tokio::test]
+async fn t4_t5_what_another_origin_answers_after_a_redirect_changes_nothing() {
+    let server = Server::accepting("token-1").await;
+    let elsewhere = Server::accepting("nothing").await;
+    server.redirect_to(&elsewhere.url());
+    let (layer, calls) = layer_for(&server);
+    let following = ClientBuilder::new(reqwest::Client::builder().no_proxy().build().unwrap())
+        .with(BearerAuthMiddleware::new(layer))
+        .build();
+    for _ in 0..2 {
+        let response = following.get(server.url()).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(response.url().as_str(), elsewhere.url());
+    }
+    // No token went along, and none was renewed or asked for with claims.
+    let bare = (String::new(), String::new());
+    assert_eq!(elsewhere.seen(), [bare.clone(), bare]);
+    assert_eq!(calls.count(), 1);
 }
 
 #[tokio::test]

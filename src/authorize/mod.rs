@@ -2,6 +2,7 @@
 //! and its relatives for other clients decide alike, without sending anything.
 
 mod learned;
+mod routes;
 
 use std::fmt;
 use std::future::Future;
@@ -17,6 +18,11 @@ use crate::cache::{Acquire, Entry, Slot, TokenCache};
 use crate::challenge::{Challenge, ClaimsChallenges, Demand, FollowChallenge};
 use crate::{Audience, Error, ErrorKind, Origin, ResolveAudience};
 use learned::Learned;
+use routes::Routes;
+
+/// How long a 401 is kept back for a new token. It is an answer, and holds a
+/// connection.
+const RENEWAL_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What happens to a request whose host no rule names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,11 +55,12 @@ pub enum ExistingHeader {
 pub(crate) struct Authorizer {
     pub(crate) cache: TokenCache,
     pub(crate) audiences: Arc<dyn ResolveAudience>,
-    pub(crate) challenges: Arc<dyn FollowChallenge>,
+    challenges: Arc<dyn FollowChallenge>,
     pub(crate) unknown_hosts: UnknownHosts,
     pub(crate) existing_header: ExistingHeader,
     pub(crate) token_timeout: Option<Duration>,
     learned: Arc<Learned>,
+    routes: Arc<Routes>,
 }
 
 /// Where tokens for one origin come from.
@@ -88,11 +95,11 @@ pub(crate) struct Renewal {
     lesson: Option<Demand>,
 }
 
-/// A token for a resend, and what to remember if it is accepted.
+/// Where there is another token now, and what to remember if it is accepted.
 #[derive(Debug)]
 pub(crate) struct Renewed {
-    pub(crate) sent: Sent,
-    lesson: Option<Demand>,
+    pub(crate) route: Arc<Route>,
+    pub(crate) lesson: Option<Demand>,
 }
 
 impl Authorizer {
@@ -105,7 +112,16 @@ impl Authorizer {
             existing_header: ExistingHeader::default(),
             token_timeout: None,
             learned: Arc::new(Learned::new()),
+            routes: Arc::default(),
         }
+    }
+
+    /// Follows `challenges`. What was learned by following others is forgotten:
+    /// these might not have followed them.
+    pub(crate) fn follow(&mut self, challenges: impl FollowChallenge) {
+        self.challenges = Arc::new(challenges);
+        self.learned = Arc::new(Learned::new());
+        self.routes = Arc::default();
     }
 
     /// Where the token for a request to `uri` comes from; `None` if it is to
@@ -116,11 +132,24 @@ impl Authorizer {
         known: Option<&Arc<Route>>,
     ) -> Result<Option<Arc<Route>>, Error> {
         if let Some(route) = known {
-            if route.leads_to(uri) && route.lessons == self.learned.count() {
+            if route.leads_to(uri) && self.is_current(route) {
                 return Ok(Some(Arc::clone(route)));
             }
         }
-        self.look_up(uri)
+        if let Some(route) = self.routes.get(uri) {
+            if self.is_current(&route) {
+                return Ok(Some(route));
+            }
+        }
+        let route = self.look_up(uri)?;
+        if let Some(route) = &route {
+            self.routes.put(route);
+        }
+        Ok(route)
+    }
+
+    fn is_current(&self, route: &Route) -> bool {
+        route.lessons == self.learned.count()
     }
 
     #[cold]
@@ -170,7 +199,7 @@ impl Authorizer {
     pub(crate) fn acquire(&self, route: Arc<Route>) -> Acquisition {
         let slot = Arc::clone(&route.slot);
         Acquisition {
-            acquire: Acquire::new(self.cache.clone(), slot, self.token_timeout),
+            acquire: Acquire::new(self.cache.clone(), slot, None, self.token_timeout),
             route,
         }
     }
@@ -222,10 +251,12 @@ impl Authorizer {
         let cache = self.cache.clone();
         let slot = Arc::clone(&route.slot);
         let refused = Arc::clone(&sent.entry);
+        let limit = self.token_timeout.unwrap_or(RENEWAL_TIMEOUT);
+        let limit = Some(limit.min(RENEWAL_TIMEOUT));
         let acquire = if Arc::ptr_eq(&slot, &sent.route.slot) {
-            Acquire::renewal(cache, slot, Arc::clone(&refused), self.token_timeout)
+            Acquire::renewal(cache, slot, Arc::clone(&refused), limit)
         } else {
-            Acquire::new(cache, slot, self.token_timeout)
+            Acquire::new(cache, slot, Some(Arc::clone(&refused)), limit)
         };
         Renewal {
             acquire,
@@ -244,10 +275,9 @@ impl Authorizer {
 
     /// Takes in how the server liked the token of a resend. What it had asked
     /// for is remembered only now that it has proved right.
-    pub(crate) fn answered_resend(&self, renewed: Renewed, status: StatusCode) {
-        let sent = &renewed.sent;
+    pub(crate) fn answered_resend(&self, sent: &Sent, lesson: Option<&Demand>, status: StatusCode) {
         Self::answered(sent, status);
-        let Some(demand) = renewed.lesson else {
+        let Some(demand) = lesson else {
             return;
         };
         if status == StatusCode::UNAUTHORIZED {
@@ -256,7 +286,7 @@ impl Authorizer {
             let (source, now) = (self.cache.source(), self.cache.now());
             drop(sent.route.slot.renew(source, &sent.entry, now));
         } else {
-            self.learned.remember(&sent.route.origin(), &demand);
+            self.learned.remember(&sent.route.origin(), demand);
         }
     }
 }
@@ -297,17 +327,15 @@ impl Future for Renewal {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let entry = match ready!(Pin::new(&mut this.acquire).poll(cx)) {
-            Ok(entry) if !entry.token.same_secret(&this.refused.token) => entry,
-            _ => return Poll::Ready(None),
-        };
-        Poll::Ready(Some(Renewed {
-            sent: Sent {
-                route: Arc::clone(&this.route),
-                entry,
-            },
-            lesson: this.lesson.take(),
-        }))
+        match ready!(Pin::new(&mut this.acquire).poll(cx)) {
+            Ok(entry) if !entry.token.same_secret(&this.refused.token) => {
+                Poll::Ready(Some(Renewed {
+                    route: Arc::clone(&this.route),
+                    lesson: this.lesson.take(),
+                }))
+            }
+            _ => Poll::Ready(None),
+        }
     }
 }
 

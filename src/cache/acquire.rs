@@ -13,10 +13,6 @@ use super::{Acquired, Entry, Slot, TokenCache};
 use crate::runtime::BoxFuture;
 use crate::{Error, ErrorKind};
 
-/// Added to the time limit of a fetch, so that the fetch's own error, which
-/// says more, comes first.
-const GRACE: Duration = Duration::from_secs(5);
-
 /// A runtime that goes away takes its flights along; whoever waited starts
 /// another. More often than this is no accident.
 const MOST_ABANDONED: u32 = 8;
@@ -26,22 +22,36 @@ pub(crate) struct Acquire {
     // Holding the cache keeps its flights in the air.
     cache: TokenCache,
     slot: Arc<Slot>,
-    refused: Option<Arc<Entry>>,
+    refused: Refused,
     limit: Duration,
     outcome: Option<oneshot::Receiver<Outcome>>,
     deadline: Option<BoxFuture<'static, ()>>,
     abandoned: u32,
 }
 
+enum Refused {
+    Nothing,
+    /// The slot's own token.
+    Own(Arc<Entry>),
+    /// The token of another slot.
+    Other(Arc<Entry>),
+}
+
 impl Acquire {
-    /// Waits for a token that may be sent, for at most `limit`.
-    pub(crate) fn new(cache: TokenCache, slot: Arc<Slot>, limit: Option<Duration>) -> Self {
-        let longest = cache.source().fetch_timeout.saturating_add(GRACE);
+    /// Waits for a token that may be sent, for at most `limit`. `refused` is
+    /// another slot's, which a server would not take.
+    pub(crate) fn new(
+        cache: TokenCache,
+        slot: Arc<Slot>,
+        refused: Option<Arc<Entry>>,
+        limit: Option<Duration>,
+    ) -> Self {
+        let longest = cache.source().flight_limit();
         Self {
             limit: limit.map_or(longest, |limit| limit.min(longest)),
             cache,
             slot,
-            refused: None,
+            refused: refused.map_or(Refused::Nothing, Refused::Other),
             outcome: None,
             deadline: None,
             abandoned: 0,
@@ -57,8 +67,8 @@ impl Acquire {
         limit: Option<Duration>,
     ) -> Self {
         Self {
-            refused: Some(refused),
-            ..Self::new(cache, slot, limit)
+            refused: Refused::Own(refused),
+            ..Self::new(cache, slot, None, limit)
         }
     }
 
@@ -66,8 +76,9 @@ impl Acquire {
         let source = self.cache.source();
         let now = self.cache.now();
         match &self.refused {
-            Some(refused) => self.slot.renew(source, refused, now),
-            None => self.slot.acquire(source, now),
+            Refused::Own(entry) => self.slot.renew(source, entry, now),
+            Refused::Other(entry) => self.slot.acquire(source, now, Some(&entry.token)),
+            Refused::Nothing => self.slot.acquire(source, now, None),
         }
     }
 }
@@ -87,6 +98,12 @@ impl Future for Acquire {
                 continue;
             };
             match Pin::new(outcome).poll(cx) {
+                // Polled so late that the token has ended meanwhile, as after a
+                // night's sleep: the wait starts anew.
+                Poll::Ready(Ok(Ok(entry))) if !entry.is_usable(this.cache.now()) => {
+                    this.outcome = None;
+                    this.deadline = None;
+                }
                 Poll::Ready(Ok(outcome)) => return Poll::Ready(outcome),
                 Poll::Ready(Err(_)) if this.abandoned < MOST_ABANDONED => {
                     this.abandoned += 1;

@@ -20,6 +20,10 @@ use crate::credential::{Claims, Credential, SharedCredential, TenantId, TokenReq
 use crate::runtime::{Runtime, Timestamp, TokioRuntime};
 use crate::{AccessToken, Audience, Error, ErrorKind, Principal};
 
+/// Added to the time limit of a fetch where somebody watches it, so that the
+/// fetch's own error, which says more, comes first.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// A shared store of tokens in front of a [`Credential`].
 ///
 /// Cheap to clone; clones share everything. One cache can serve any number of
@@ -163,7 +167,7 @@ impl TokenCache {
             Some(refused) => {
                 Acquire::renewal(self.clone(), slot, Arc::clone(refused), None).await?
             }
-            None => Acquire::new(self.clone(), slot, None).await?,
+            None => Acquire::new(self.clone(), slot, None, None).await?,
         };
         if request
             .refused()
@@ -221,6 +225,11 @@ impl fmt::Debug for TokenCache {
 }
 
 impl Source {
+    /// A flight that is older sits on a runtime that nobody drives any more.
+    fn flight_limit(&self) -> Duration {
+        self.fetch_timeout.saturating_add(GRACE)
+    }
+
     /// Until when the authority wants to be left alone.
     fn throttled_until(&self, now: Timestamp) -> Option<Duration> {
         let throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -239,9 +248,12 @@ impl Source {
     }
 
     fn throttle(&self, error: &Error, until: Duration) {
+        // Declared first, so dropped after the lock: errors hold sources of any
+        // type.
+        let _previous;
         let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
         if throttle.as_ref().is_none_or(|known| known.until < until) {
-            *throttle = Some(Throttle {
+            _previous = throttle.replace(Throttle {
                 until,
                 error: error.clone(),
             });

@@ -17,10 +17,6 @@ use crate::{AccessToken, Audience, Error, ErrorKind};
 /// tokens are that they bring.
 const LEAST_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A flight that is this much older than its time limit sits on a runtime that
-/// nobody drives any more.
-const STUCK_AFTER: Duration = Duration::from_secs(5);
-
 pub(crate) type Outcome = Result<Arc<Entry>, Error>;
 
 /// A token in use.
@@ -30,6 +26,12 @@ pub(crate) struct Entry {
     /// Counts the different tokens that this slot has held.
     pub(crate) generation: u64,
     window: Window,
+}
+
+impl Entry {
+    pub(super) fn is_usable(&self, now: Timestamp) -> bool {
+        self.window.is_usable(now)
+    }
 }
 
 /// The state of one key.
@@ -42,7 +44,8 @@ pub(crate) struct Slot {
     key: Key,
     current: ArcSwapOption<Entry>,
     /// Monotonic milliseconds before which a reader that finds its token due
-    /// need not try to start a flight. `u64::MAX` while one is under way.
+    /// need not try to start a flight: because one is under way, or because
+    /// the last one failed.
     next_attempt: AtomicU64,
     /// The newest generation that a server has accepted.
     accepted: AtomicU64,
@@ -72,6 +75,14 @@ struct Airborne {
 struct Failure {
     error: Error,
     not_before: Duration,
+}
+
+/// Why a flight starts.
+enum Reason {
+    /// A token is wanted; perhaps another key's was refused.
+    Wanted(Option<AccessToken>),
+    /// This slot's own token was refused.
+    Refused(AccessToken),
 }
 
 /// What [`Slot::acquire`] and [`Slot::renew`] find.
@@ -142,7 +153,14 @@ impl Slot {
 
     /// A token for a caller that has none: from the slot, or from the flight
     /// that is under way, or from one that this starts.
-    pub(crate) fn acquire(self: &Arc<Self>, source: &Arc<Source>, now: Timestamp) -> Acquired {
+    ///
+    /// `refused` is the token of another key that a server would not take.
+    pub(crate) fn acquire(
+        self: &Arc<Self>,
+        source: &Arc<Source>,
+        now: Timestamp,
+        refused: Option<&AccessToken>,
+    ) -> Acquired {
         if let Some(entry) = self.current(source, now) {
             return Acquired::Ready(entry);
         }
@@ -161,7 +179,8 @@ impl Slot {
             return Acquired::Failed(error);
         }
         let (sender, receiver) = oneshot::channel();
-        let flight = self.prepare(&mut state, source, now, None, Some(sender));
+        let reason = Reason::Wanted(refused.cloned());
+        let flight = self.prepare(&mut state, source, now, reason, Some(sender));
         drop(state);
         match flight.launch() {
             Ok(()) => Acquired::Wait(receiver),
@@ -188,7 +207,7 @@ impl Slot {
             // It ended meanwhile, so nothing needs to be forced.
             None => {
                 drop(state);
-                return self.acquire(source, now);
+                return self.acquire(source, now, Some(&refused.token));
             }
         }
         if let Some(receiver) = state.join() {
@@ -206,13 +225,8 @@ impl Slot {
             .with_advice("see why the server refuses it: wrong audience, missing permission, or clocks that differ"));
         }
         let (sender, receiver) = oneshot::channel();
-        let flight = self.prepare(
-            &mut state,
-            source,
-            now,
-            Some(refused.token.clone()),
-            Some(sender),
-        );
+        let reason = Reason::Refused(refused.token.clone());
+        let flight = self.prepare(&mut state, source, now, reason, Some(sender));
         drop(state);
         match flight.launch() {
             Ok(()) => Acquired::Wait(receiver),
@@ -232,7 +246,9 @@ impl Slot {
 
     #[cold]
     fn refresh_in_background(self: &Arc<Self>, source: &Arc<Source>, now: Timestamp) {
+        let _stuck;
         let mut state = self.lock();
+        _stuck = state.take_stuck(source, now);
         // Another reader may have been faster.
         if state.flight.is_some()
             || millis(now.monotonic) < self.next_attempt.load(Ordering::Relaxed)
@@ -243,7 +259,7 @@ impl Slot {
             self.next_attempt.store(millis(until), Ordering::Relaxed);
             return;
         }
-        let flight = self.prepare(&mut state, source, now, None, None);
+        let flight = self.prepare(&mut state, source, now, Reason::Wanted(None), None);
         drop(state);
         // Without a runtime there is no refresh ahead; the error reaches the
         // first caller that has to wait.
@@ -262,26 +278,30 @@ impl Slot {
         state: &mut State,
         source: &Arc<Source>,
         now: Timestamp,
-        refused: Option<AccessToken>,
+        reason: Reason,
         waiter: Option<oneshot::Sender<Outcome>>,
     ) -> Flight {
         state.flights_started += 1;
         let id = state.flights_started;
+        let (forced, refused) = match reason {
+            Reason::Wanted(refused) => (false, refused),
+            Reason::Refused(token) => (true, Some(token)),
+        };
         let delay = match state.last_start {
-            Some(last) if refused.is_none() => {
-                (last + LEAST_INTERVAL).saturating_sub(now.monotonic)
-            }
             // How often a fetch is forced has a limit of its own.
+            Some(last) if !forced => (last + LEAST_INTERVAL).saturating_sub(now.monotonic),
             _ => Duration::ZERO,
         };
         state.last_start = Some(now.monotonic + delay);
         state.flight = Some(Airborne {
             id,
             started: now.monotonic + delay,
-            forced: refused.is_some(),
+            forced,
             waiters: waiter.into_iter().collect(),
         });
-        self.next_attempt.store(u64::MAX, Ordering::Relaxed);
+        let overdue = (now.monotonic + delay).saturating_add(source.flight_limit());
+        self.next_attempt
+            .store(millis(overdue).saturating_add(1), Ordering::Relaxed);
         Flight::new(Arc::clone(self), Arc::clone(source), id, delay, refused)
     }
 
@@ -299,6 +319,8 @@ impl Slot {
         let Some(flight) = state.take_flight(id) else {
             return;
         };
+        // Kept until the lock is gone: errors hold sources of any type.
+        let previous_failure = state.failure.take();
         let outcome = brought
             .and_then(|token| self.install(&mut state, token, asked_at, now, chance, flight.forced))
             .inspect_err(|error| {
@@ -316,6 +338,7 @@ impl Slot {
                     .store(millis(not_before), Ordering::Relaxed);
             });
         drop(state);
+        drop(previous_failure);
         for waiter in flight.waiters {
             // A caller that has gone away has dropped its end.
             drop(waiter.send(outcome.clone()));
@@ -335,15 +358,14 @@ impl Slot {
             Some(_) => token,
             None => token.requested_at(asked_at),
         };
-        let mut window = Window::of(&token, asked_at, now, chance)?;
-        match self.entry_of(&token) {
-            Some(known) => {
-                window = window.not_beyond(known.window);
-                if forced {
-                    state.force.same_token_came(now.monotonic);
-                }
-            }
-            None => state.generation += 1,
+        let known = self.entry_of(&token);
+        if known.is_some() && forced {
+            state.force.same_token_came(now.monotonic);
+        }
+        let known_window = known.as_ref().map(|known| known.window);
+        let window = Window::of(&token, asked_at, now, chance, known_window)?;
+        if known.is_none() {
+            state.generation += 1;
         }
         let entry = Arc::new(Entry {
             token,
@@ -351,7 +373,6 @@ impl Slot {
             window,
         });
         state.failures = 0;
-        state.failure = None;
         self.current.store(Some(Arc::clone(&entry)));
         let soonest = state.last_start.unwrap_or(now.monotonic) + LEAST_INTERVAL;
         self.next_attempt.store(millis(soonest), Ordering::Relaxed);
@@ -361,10 +382,12 @@ impl Slot {
     /// Flight `id` ended without an answer, because its runtime went away.
     /// Whoever waited asks again.
     pub(super) fn abandon(&self, id: u64) {
-        let flight = self.lock().take_flight(id);
+        let mut state = self.lock();
+        let flight = state.take_flight(id);
         if flight.is_some() {
             self.next_attempt.store(0, Ordering::Relaxed);
         }
+        drop(state);
         drop(flight);
     }
 
@@ -378,9 +401,8 @@ impl Slot {
 impl State {
     /// The flight under way, if it must have stopped moving.
     fn take_stuck(&mut self, source: &Source, now: Timestamp) -> Option<Airborne> {
-        let limit = source.fetch_timeout.saturating_add(STUCK_AFTER);
         self.flight
-            .take_if(|flight| now.monotonic.saturating_sub(flight.started) > limit)
+            .take_if(|flight| now.monotonic.saturating_sub(flight.started) > source.flight_limit())
     }
 
     /// A place among those who wait for the flight, if one is under way.
@@ -399,8 +421,13 @@ impl State {
     /// Why nothing may be fetched now.
     fn held_back(&self, source: &Source, now: Timestamp) -> Option<Error> {
         if let Some(failure) = &self.failure {
-            if now.monotonic < failure.not_before {
-                return Some(failure.error.clone());
+            let left = failure.not_before.saturating_sub(now.monotonic);
+            if !left.is_zero() {
+                let error = failure.error.clone();
+                return Some(match error.retry_after() {
+                    Some(_) => error.with_retry_after(left),
+                    None => error,
+                });
             }
         }
         source.throttled(now)

@@ -24,7 +24,8 @@ use crate::{BearerAuthLayer, ErrorKind};
 /// that holds an [`Error`](crate::Error), to be had by `downcast_ref`.
 ///
 /// reqwest follows redirects by itself, below the middleware, and takes the
-/// token off when one leads to another host, port or scheme. A client with
+/// token off when one leads to another host, port or scheme. What such an
+/// origin answers is given back as it is, a 401 too. A client with
 /// `redirect::Policy::none()` is the safer one all the same.
 ///
 /// ```
@@ -114,7 +115,13 @@ impl Middleware for BearerAuthMiddleware {
         let original = request.try_clone();
         let sent = self.token(route).await?;
         authorize(&mut request, &sent);
+        let origin = request.url().origin();
         let response = next.clone().run(request, extensions).await?;
+        // A redirect was followed, below here: neither does this answer speak
+        // for the origin that the token is for, nor may it ask for another.
+        if response.url().origin() != origin {
+            return Ok(response);
+        }
         let refused = response.status() == StatusCode::UNAUTHORIZED;
         let Some(mut again) = original.filter(|_| refused) else {
             Authorizer::answered(&sent, response.status());
@@ -125,9 +132,14 @@ impl Middleware for BearerAuthMiddleware {
         };
         // Frees the connection for the resend.
         drop(response);
-        authorize(&mut again, &renewed.sent);
+        let sent = self.token(renewed.route).await?;
+        authorize(&mut again, &sent);
         let response = next.run(again, extensions).await?;
-        self.authorizer.answered_resend(renewed, response.status());
+        if response.url().origin() == origin {
+            let lesson = renewed.lesson.as_ref();
+            self.authorizer
+                .answered_resend(&sent, lesson, response.status());
+        }
         Ok(response)
     }
 }

@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::error::BearerAuthError;
 use super::replay::ReplayBody;
-use crate::authorize::{Acquisition, Authorizer, Renewal, Renewed, Sent};
+use crate::authorize::{Acquisition, Authorizer, Renewal, Renewed, Route, Sent};
+use crate::challenge::Demand;
 use crate::{BoxError, Error};
 
 pin_project! {
@@ -49,7 +50,7 @@ enum Watch<S, B> {
     First(Sent, Box<Original<S, B>>),
     /// The request cannot be resent.
     Only(Sent),
-    Resend(Renewed, Arc<Authorizer>),
+    Second(Sent, Option<Demand>, Arc<Authorizer>),
 }
 
 /// The ways that are not hot.
@@ -59,7 +60,7 @@ enum Pause<S, B, R> {
         acquisition: Acquisition,
         ready: S,
         request: Request<B>,
-        original: Option<Box<Original<S, B>>>,
+        then: Then<S, B>,
     },
     /// The token was refused.
     Renewing {
@@ -67,14 +68,26 @@ enum Pause<S, B, R> {
         refusal: Response<R>,
         original: Box<Original<S, B>>,
     },
-    /// There is a new token, but the service is busy.
+    /// There is a new token, but the service may be busy.
     Readying {
         service: S,
         request: Request<B>,
-        renewed: Renewed,
-        authorizer: Arc<Authorizer>,
+        resend: Resend,
     },
     Over,
+}
+
+/// What sending the request is, once there is a token.
+enum Then<S, B> {
+    First(Option<Box<Original<S, B>>>),
+    Resend(Resend),
+}
+
+/// A second send, and what is to be learned from it.
+struct Resend {
+    route: Arc<Route>,
+    lesson: Option<Demand>,
+    authorizer: Arc<Authorizer>,
 }
 
 /// The request as it came, and what sending it again takes.
@@ -110,26 +123,29 @@ impl<S: Clone, B> Original<S, B> {
         }))
     }
 
-    fn resend(self, renewed: Renewed) -> (S, Request<B>, Renewed, Arc<Authorizer>) {
+    fn resend<R>(self, renewed: Renewed) -> Pause<S, B, R> {
         let mut request = Request::new(self.body);
         *request.method_mut() = self.method;
         *request.uri_mut() = self.uri;
         *request.version_mut() = self.version;
         *request.headers_mut() = self.headers;
         *request.extensions_mut() = self.extensions;
-        authorize(&mut request, renewed.sent.header_value());
         // A clone that panicked has left the original as it was.
         let service = self
             .spare
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        (service, request, renewed, self.authorizer)
+        Pause::Readying {
+            service,
+            request,
+            resend: Resend {
+                route: renewed.route,
+                lesson: renewed.lesson,
+                authorizer: self.authorizer,
+            },
+        }
     }
-}
-
-fn authorize<B>(request: &mut Request<B>, value: HeaderValue) {
-    request.headers_mut().insert(AUTHORIZATION, value);
 }
 
 impl<S, B, R> ResponseFuture<S, B, R>
@@ -160,7 +176,7 @@ where
         original: Option<Box<Original<S, B>>>,
     ) -> Self {
         Self {
-            state: State::send(ready, request, sent, original),
+            state: State::send(ready, request, sent, Then::First(original)),
         }
     }
 
@@ -176,7 +192,7 @@ where
                     acquisition,
                     ready,
                     request,
-                    original,
+                    then: Then::First(original),
                 }),
             },
         }
@@ -187,18 +203,15 @@ impl<S, B, R> State<S::Future, S, B, R>
 where
     S: Service<Request<B>>,
 {
-    fn send(
-        ready: &mut S,
-        mut request: Request<B>,
-        sent: Sent,
-        original: Option<Box<Original<S, B>>>,
-    ) -> Self {
-        authorize(&mut request, sent.header_value());
+    fn send(ready: &mut S, mut request: Request<B>, sent: Sent, then: Then<S, B>) -> Self {
+        let token = sent.header_value();
+        request.headers_mut().insert(AUTHORIZATION, token);
         Self::Sending {
             future: ready.call(request),
-            watch: match original {
-                Some(original) => Watch::First(sent, original),
-                None => Watch::Only(sent),
+            watch: match then {
+                Then::First(Some(original)) => Watch::First(sent, original),
+                Then::First(None) => Watch::Only(sent),
+                Then::Resend(resend) => Watch::Second(sent, resend.lesson, resend.authorizer),
             },
         }
     }
@@ -257,7 +270,9 @@ impl<S, B> Watch<S, B> {
                 }));
             }
             Self::First(sent, _) | Self::Only(sent) => Authorizer::answered(&sent, status),
-            Self::Resend(renewed, authorizer) => authorizer.answered_resend(renewed, status),
+            Self::Second(sent, lesson, authorizer) => {
+                authorizer.answered_resend(&sent, lesson.as_ref(), status);
+            }
             Self::Nothing => {}
         }
         Answer::Final(response)
@@ -282,14 +297,14 @@ where
                     let Self::Acquiring {
                         mut ready,
                         request,
-                        original,
+                        then,
                         ..
                     } = self.take()
                     else {
                         continue;
                     };
                     return Poll::Ready(match acquired {
-                        Ok(sent) => Resumed::Send(State::send(&mut ready, request, sent, original)),
+                        Ok(sent) => Resumed::Send(State::send(&mut ready, request, sent, then)),
                         Err(error) => Resumed::Done(Err(BearerAuthError::Token(error))),
                     });
                 }
@@ -306,32 +321,36 @@ where
                     };
                     // Frees the connection for the resend.
                     drop(refusal);
-                    let (service, request, renewed, authorizer) = original.resend(renewed);
-                    *self = Self::Readying {
-                        service,
-                        request,
-                        renewed,
-                        authorizer,
-                    };
+                    *self = original.resend(renewed);
                 }
                 Self::Readying { service, .. } => {
                     let readied = ready!(service.poll_ready(cx));
                     let Self::Readying {
                         mut service,
                         request,
-                        renewed,
-                        authorizer,
+                        resend,
                     } = self.take()
                     else {
                         continue;
                     };
-                    return Poll::Ready(match readied {
-                        Ok(()) => Resumed::Send(State::Sending {
-                            future: service.call(request),
-                            watch: Watch::Resend(renewed, authorizer),
-                        }),
-                        Err(error) => Resumed::Done(Err(BearerAuthError::service(error))),
-                    });
+                    if let Err(error) = readied {
+                        let error = BearerAuthError::service(error);
+                        return Poll::Ready(Resumed::Done(Err(error)));
+                    }
+                    // Looked at only now: getting ready may have taken longer
+                    // than the new token was good for.
+                    let Some(sent) = resend.authorizer.token_at_hand(&resend.route) else {
+                        *self = Self::Acquiring {
+                            acquisition: resend.authorizer.acquire(Arc::clone(&resend.route)),
+                            ready: service,
+                            request,
+                            then: Then::Resend(resend),
+                        };
+                        continue;
+                    };
+                    let then = Then::Resend(resend);
+                    let sending = State::send(&mut service, request, sent, then);
+                    return Poll::Ready(Resumed::Send(sending));
                 }
                 Self::Over => return Poll::Pending,
             }

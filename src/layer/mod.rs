@@ -39,9 +39,21 @@ use crate::{ResolveAudience, TokenCache};
 /// | plain HTTP, user information in the URL, other port | [`BearerAuthError::Token`], unless a rule allows it |
 /// | `Authorization` is set already | as [`ExistingHeader`] says |
 ///
-/// Put it *inside* of what retries or times out whole calls, and *outside* of
-/// what follows redirects only if every hop may be authorized by the same
-/// rules: each request that passes through is judged by its own host.
+/// # Where to put it
+///
+/// *Inside* of what times out or retries whole calls, so that the wait for a
+/// token counts.
+///
+/// *Inside* of what follows redirects (above it in a `ServiceBuilder`): then
+/// each hop passes through the layer and is judged by its own host. Outside,
+/// hops go unseen: what follows redirects must then take `Authorization` off
+/// where the origin changes, as tower-http's `FollowRedirect` does, and a 401
+/// that another origin answered with is taken for one of the first.
+///
+/// A request that waits for its first token holds the ready inner service, and
+/// with it a place in a `ConcurrencyLimit` that is inside of the layer. A
+/// credential must never send through the same limited client: give it a
+/// transport of its own, as all of this crate's have.
 ///
 /// ```
 /// use std::time::Duration;
@@ -111,7 +123,7 @@ impl<P> BearerAuthLayer<P> {
     /// Which challenges of servers are followed. Default:
     /// [`ClaimsChallenges`](crate::ClaimsChallenges).
     pub fn challenges(mut self, challenges: impl FollowChallenge) -> Self {
-        Arc::make_mut(&mut self.authorizer).challenges = Arc::new(challenges);
+        Arc::make_mut(&mut self.authorizer).follow(challenges);
         self
     }
 

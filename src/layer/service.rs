@@ -51,11 +51,6 @@ impl<S, P> BearerAuth<S, P> {
         &self.inner
     }
 
-    /// The inner service, to change.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
-    }
-
     /// The inner service, to keep.
     pub fn into_inner(self) -> S {
         self.inner
@@ -115,7 +110,10 @@ where
                 return ResponseFuture::failed(error);
             }
         };
-        self.last_route = Some(Arc::clone(&route));
+        let known = self.last_route.as_ref();
+        if !known.is_some_and(|known| Arc::ptr_eq(known, &route)) {
+            self.last_route = Some(Arc::clone(&route));
+        }
 
         let original = Original::keep(&request, &self.replay, &self.authorizer, &self.spare);
         match self.authorizer.token_at_hand(&route) {
