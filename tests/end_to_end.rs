@@ -273,6 +273,7 @@ async fn r33_after_a_night_asleep_the_first_request_does_not_send_the_dead_token
     let world = World::with_client_secret().await;
     let client = world.client();
     assert_eq!(world.read(&client).await, StatusCode::OK);
+    world.clock.advance(Duration::from_secs(2));
     world.clock.suspend(Duration::from_secs(8 * 3600));
     assert_eq!(world.read(&client).await, StatusCode::OK);
     assert_eq!(world.azure.vault().unauthorized(), 0);
@@ -335,7 +336,7 @@ async fn r18_answers_that_are_no_token_are_errors_and_nothing_of_them_is_kept() 
     ] {
         let world = World::with_client_secret().await;
         world.azure.fail_token_requests(failure.clone());
-        let error = world.tokens.token(AUDIENCE).await.unwrap_err();
+        let error = world.token_with_retries().await.unwrap_err();
         assert_eq!(
             error.kind(),
             ErrorKind::InvalidResponse,
