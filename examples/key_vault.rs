@@ -70,7 +70,12 @@ async fn show_all() -> Result<(), BoxError> {
         .build()?;
     let tokens = TokenCache::new(credential);
     let client = BearerAuthLayer::azure(tokens.clone()).layer(azure.http_client());
-    let vault = Vault::new(client, &azure.vault().url(), azure::Audiences::new(), "7.4")?;
+    let vault = Vault::new(
+        client,
+        &azure.vault().url(),
+        &azure::Audiences::new(),
+        "7.4",
+    )?;
 
     report_credential(&tokens.token(vault.audience.clone()).await?);
     println!(
@@ -120,7 +125,7 @@ async fn read_from(arguments: Arguments) -> Result<(), BoxError> {
     let vault = Vault::new(
         layer.layer(http_client()?),
         &arguments.vault,
-        audiences,
+        &audiences,
         &arguments.api_version,
     )?;
 
@@ -153,7 +158,7 @@ impl Vault {
     fn new<S, B>(
         client: S,
         url: &str,
-        audiences: impl ResolveAudience,
+        audiences: &impl ResolveAudience,
         api_version: &str,
     ) -> Result<Self, BoxError>
     where

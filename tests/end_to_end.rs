@@ -295,7 +295,7 @@ async fn r39_claims_that_a_vault_demands_are_in_the_next_token() {
     let client = world.client();
     assert_eq!(world.read(&client).await, StatusCode::OK);
     let claims = r#"{"access_token":{"nbf":{"essential":true,"value":"1"}}}"#;
-    world.azure.vault().require_claims(claims);
+    world.azure.vault().require_claims(claims).unwrap();
     for _ in 0..3 {
         assert_eq!(world.read(&client).await, StatusCode::OK);
     }
