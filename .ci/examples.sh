@@ -14,16 +14,19 @@ bin=${CARGO_TARGET_DIR:-target}/debug/examples
 "$bin/embedded_azure" --secret db=s3cret --identity worker --for-seconds 120 \
     >"$scratch/server.out" 2>"$scratch/server.err" &
 server=$!
-trap 'kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true' EXIT
-for _ in $(seq 100); do
-    grep -q '^# Ready' "$scratch/server.out" && break
+# Another one, for its certificate.
+"$bin/embedded_azure" --for-seconds 120 >"$scratch/other.out" 2>/dev/null &
+other=$!
+trap 'kill "$server" "$other" 2>/dev/null || true; wait "$server" "$other" 2>/dev/null || true' EXIT
+for _ in $(seq 200); do
+    grep -q '^# Ready' "$scratch/server.out" && grep -q '^# Ready' "$scratch/other.out" && break
     sleep 0.1
 done
-cat "$scratch/server.out" | sed 's/\(SECRET=\).*/\1…/'
-platform_roots=${SSL_CERT_FILE:-}
+other_roots=$(sed -n "s/^export SSL_CERT_FILE='\(.*\)'/\1/p" "$scratch/other.out")
+sed 's/\(SECRET=\).*/\1…/' "$scratch/server.out"
 eval "$(grep '^export ' "$scratch/server.out")"
 worker=$(sed -n 's/^# identity worker: client id //p' "$scratch/server.out")
-unset HTTP_PROXY HTTPS_PROXY ALL_PROXY http_proxy https_proxy all_proxy
+unset SSL_CERT_DIR HTTP_PROXY HTTPS_PROXY ALL_PROXY http_proxy https_proxy all_proxy
 audience=https://vault.azure.net
 
 failures=0
@@ -71,7 +74,9 @@ run "no such identity" 1 'no identity' \
     "${identity[@]}" AZURE_CLIENT_ID=00000000-0000-0000-0000-000000000000 -- "${vault[@]}"
 run "unknown host" 1 'name its audience with --audience' -- --vault "$VAULT_URL" --secret db
 run "another audience" 1 '401' -- --vault "$VAULT_URL" --secret db --audience https://graph.microsoft.com
-run "untrusted certificate" 1 'SSL_CERT_FILE' SSL_CERT_FILE="$platform_roots" -- "${vault[@]}"
+run "untrusted certificate" 1 'is not trusted' SSL_CERT_FILE="$other_roots" SSL_CERT_DIR= -- "${vault[@]}"
+run "no managed identity here" 1 'does not look like an Azure virtual machine' "${identity[@]}" \
+    AZURE_CLIENT_ID= AZURE_POD_IDENTITY_AUTHORITY_HOST=http://127.0.0.1:1 -- "${vault[@]}"
 run "Entra is down" 1 'refused' AZURE_AUTHORITY_HOST=https://localhost:1 -- "${vault[@]}"
 run "the vault is down" 1 'no answer from https://localhost:1' -- --vault https://localhost:1 --secret db --audience "$audience"
 run "no such secret" 1 'SecretNotFound' -- --vault "$VAULT_URL" --secret none --audience "$audience"

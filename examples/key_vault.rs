@@ -258,7 +258,8 @@ fn credential_from_env() -> Result<SharedCredential, BoxError> {
             azure::ClientSecretCredential::from_env()?,
         ));
     }
-    let mut identity = azure::ManagedIdentityCredential::builder();
+    // A machine without managed identity should say so at once.
+    let mut identity = azure::ManagedIdentityCredential::builder().probe(true);
     if let Ok(client_id) = std::env::var("AZURE_CLIENT_ID") {
         if !client_id.is_empty() {
             identity = identity.user_assigned(azure::ManagedIdentityId::ClientId(client_id));
@@ -301,6 +302,10 @@ impl Arguments {
         let (mut vault, mut secret, mut audience, mut api_version) = (None, None, None, None);
         while let Some(name) = given.next() {
             let option = match name.as_str() {
+                "--help" | "-h" => {
+                    println!("{USAGE}");
+                    std::process::exit(0);
+                }
                 "--vault" => &mut vault,
                 "--secret" => &mut secret,
                 "--audience" => &mut audience,

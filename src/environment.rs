@@ -3,6 +3,8 @@
 
 use std::ffi::OsString;
 
+use crate::{Error, ErrorKind};
+
 /// Where settings are looked up. A variable that is set to nothing counts as
 /// not set, as it does in Azure's own libraries.
 pub(crate) struct Environment(Box<Lookup>);
@@ -29,16 +31,38 @@ impl Environment {
         (self.0)(name).filter(|value| !value.is_empty())
     }
 
+    /// Whether a variable is set, but to nothing.
+    pub(crate) fn is_set_to_nothing(&self, name: &str) -> bool {
+        (self.0)(name).is_some_and(|value| value.is_empty())
+    }
+
     /// A value that is text.
-    pub(crate) fn text(&self, name: &str) -> Option<String> {
-        self.raw(name)?.into_string().ok()
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Configuration`] when it is not Unicode. To pass it over
+    /// could send a secret where it was not meant to go.
+    pub(crate) fn text(&self, name: &str) -> Result<Option<String>, Error> {
+        self.raw(name)
+            .map(OsString::into_string)
+            .transpose()
+            .map_err(|_| {
+                Error::new(ErrorKind::Configuration, format!("{name} is not Unicode"))
+                    .with_advice("set it to text, or unset it")
+            })
     }
 
     /// The first of `names` that is set, and its value.
-    pub(crate) fn first(&self, names: &[&'static str]) -> Option<(&'static str, String)> {
-        names
-            .iter()
-            .find_map(|name| Some((*name, self.text(name)?)))
+    pub(crate) fn first(
+        &self,
+        names: &[&'static str],
+    ) -> Result<Option<(&'static str, String)>, Error> {
+        for name in names {
+            if let Some(value) = self.text(name)? {
+                return Ok(Some((name, value)));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -49,7 +73,18 @@ mod tests {
     #[test]
     fn empty_counts_as_not_set() {
         let environment = Environment::of(&[("A", ""), ("B", "b")]);
-        assert_eq!(environment.text("A"), None);
-        assert_eq!(environment.first(&["A", "B"]), Some(("B", "b".to_owned())));
+        assert_eq!(environment.text("A").unwrap(), None);
+        let first = environment.first(&["A", "B"]).unwrap();
+        assert_eq!(first, Some(("B", "b".to_owned())));
+        assert!(environment.is_set_to_nothing("A") && !environment.is_set_to_nothing("C"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_not_unicode_is_an_error_and_not_passed_over() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let environment = Environment(Box::new(|_| Some(OsString::from_vec(vec![b'a', 0xff]))));
+        let error = environment.text("HTTPS_PROXY").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
     }
 }

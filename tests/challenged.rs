@@ -20,8 +20,8 @@ use tokio::time::advance;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
 use tower_bearer::{
-    AccessToken, Audience, BearerAuthLayer, Challenge, Credential, Demand, Error, FixedAudience,
-    FollowChallenge, Origin, TenantId, TokenCache, TokenRequest,
+    AccessToken, Audience, BearerAuthLayer, Challenge, Credential, Demand, Error, ErrorKind,
+    FixedAudience, FollowChallenge, Origin, TenantId, TokenCache, TokenRequest,
 };
 
 const VAULT: &str = "https://myvault.vault.azure.net/secrets/x";
@@ -339,4 +339,22 @@ async fn r35_a_challenge_that_names_the_credentials_own_tenant_renews_the_one_to
         assert_eq!(response.status(), StatusCode::OK);
     }
     assert_eq!(*log.lock().unwrap(), ["home.0.1", "home.0.2", "home.0.2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r35_a_tenant_that_the_credential_may_not_ask_leaves_a_plain_renewal() {
+    let (credential, _) = issuer(|number, request: TokenRequest| async move {
+        match request.tenant() {
+            Some(_) => Err(Error::new(ErrorKind::Configuration, "another tenant")),
+            None => AccessToken::expiring_in(&format!("home.0.{number}"), HOUR),
+        }
+    });
+    let (client, log) = client(TokenCache::new(credential), |token, _| {
+        (token == "home.0.1").then(|| vault_challenge(TENANT))
+    });
+    for _ in 0..2 {
+        let response = client.clone().oneshot(get(VAULT)).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+    }
+    assert_eq!(*log.lock().unwrap(), ["home.0.1", "home.0.3", "home.0.3"]);
 }

@@ -403,7 +403,7 @@ async fn a_service_of_ones_own_is_called_on_the_instance_that_is_ready() {
 fn over_http(server: &str) -> ClientSecretCredential {
     builder()
         .authority_host(server)
-        .allow_http_to_loopback()
+        .allow_http_loopback()
         .build()
         .unwrap()
 }
@@ -439,7 +439,7 @@ async fn an_endpoint_that_is_down_is_named() {
     let address = closed_port();
     let credential = builder()
         .authority_host(format!("http://{address}"))
-        .allow_http_to_loopback()
+        .allow_http_loopback()
         // No time for a wait, and a clock that cannot cut the one try short.
         .timeout(Duration::from_millis(500))
         .build()
@@ -536,7 +536,7 @@ async fn child_leaves_no_secret_in_memory() {
         .collect();
     let credential = ClientSecretCredential::builder("contoso.com", "app", plain)
         .authority_host(std::env::var("AUTHORITY").unwrap())
-        .allow_http_to_loopback()
+        .allow_http_loopback()
         .build()
         .unwrap();
     let copies = || {

@@ -449,7 +449,9 @@ async fn t7_no_proxy_variable_sends_a_metadata_request_to_a_proxy() {
         write_json(&mut stream, "200 OK", scripted::TOKEN).await;
     })
     .await;
-    let (url, host) = (proxy.url(), metadata.url());
+    // Not in the form that no transport sends to a proxy.
+    let host = metadata.url().replace("127.0.0.1", "[::ffff:127.0.0.1]");
+    let url = proxy.url();
     tokio::task::spawn_blocking(move || {
         let mut variables = vec![
             ("AZURE_POD_IDENTITY_AUTHORITY_HOST", host.as_str()),

@@ -67,6 +67,10 @@ async fn r18_a_200_without_a_usable_token_is_an_error_after_one_more_try() {
             format!(r#"{{"token_type":"Bearer","expires_in":3599,"access_token":"{CANARY}"#),
         ),
         ("list", format!(r#"["{CANARY}"]"#)),
+        (
+            "list in the order of the fields",
+            format!(r#" ["{CANARY}","Bearer",3599,null,null,null,null,null,null,null]"#),
+        ),
         ("string", format!(r#""{CANARY}""#)),
         ("null", "null".to_owned()),
         ("number", "7".to_owned()),

@@ -431,7 +431,7 @@ async fn r13_a_connection_that_does_not_open_is_given_up_early() {
 async fn token_over_http(server: &Server, clock: &HandClock) -> Result<AccessToken, Error> {
     ClientSecretCredential::builder("contoso.com", "app", "s3cret")
         .authority_host(server.url())
-        .allow_http_to_loopback()
+        .allow_http_loopback()
         .timeout(Duration::from_secs(15))
         .build()?
         .token(&vault().with_runtime(Arc::new(clock.clone())))
@@ -498,13 +498,10 @@ async fn child_reads_an_answer_without_end() {
         })
     };
     // The first transport reads the root certificates, which takes memory too.
-    let transport = Transport::builder()
-        .allow_http_to_loopback()
-        .build()
-        .unwrap();
+    let transport = Transport::builder().allow_http_loopback().build().unwrap();
     let credential = ClientSecretCredential::builder("contoso.com", "app", "s3cret")
         .authority_host(server.url())
-        .allow_http_to_loopback()
+        .allow_http_loopback()
         .transport(transport)
         .build()
         .unwrap();
@@ -530,7 +527,7 @@ async fn t18_an_answer_that_says_it_is_too_long_is_not_read_at_all() {
     .await;
     let credential = ClientSecretCredential::builder("contoso.com", "app", "s3cret")
         .authority_host(server.url())
-        .allow_http_to_loopback()
+        .allow_http_loopback()
         .timeout(ONE_TRY)
         .build()
         .unwrap();
@@ -557,10 +554,7 @@ async fn i9_nothing_is_sent_in_the_clear_unless_asked_for_and_to_loopback() {
     })
     .await;
     let strict = Transport::builder().build().unwrap();
-    let lenient = Transport::builder()
-        .allow_http_to_loopback()
-        .build()
-        .unwrap();
+    let lenient = Transport::builder().allow_http_loopback().build().unwrap();
     for (transport, uri) in [
         (&strict, server.url()),
         (&lenient, "http://login.tower-bearer.test/".to_owned()),
@@ -582,10 +576,7 @@ async fn a_transport_is_a_service_that_returns_redirects_as_they_are() {
         stream.write_all(answer).await.unwrap();
     })
     .await;
-    let mut transport = Transport::builder()
-        .allow_http_to_loopback()
-        .build()
-        .unwrap();
+    let mut transport = Transport::builder().allow_http_loopback().build().unwrap();
     let request = Request::get(server.url()).body(Full::default()).unwrap();
     let response = transport
         .ready()

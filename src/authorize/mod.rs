@@ -93,6 +93,7 @@ pub(crate) struct Renewal {
     route: Arc<Route>,
     refused: Arc<Entry>,
     lesson: Option<Demand>,
+    otherwise: Option<(Acquire, Arc<Route>)>,
 }
 
 /// Where there is another token now, and what to remember if it is accepted.
@@ -216,8 +217,13 @@ impl Authorizer {
         let demand = together(&route.demand, &asked);
         if demand != route.demand {
             let now = self.cache.now().monotonic;
-            if let Some(route) = self.route_for(&route, &demand, now) {
-                return self.renewal(route, sent, Some(demand));
+            if let Some(asked_for) = self.route_for(&route, &demand, now) {
+                let mut renewal = self.renewal(asked_for, sent, Some(demand));
+                // The credential may not be able to do what the server asks:
+                // then this is a refused token like any other.
+                let plain = self.renewal(route, sent, None);
+                renewal.otherwise = Some((plain.acquire, plain.route));
+                return renewal;
             }
         }
         self.renewal(route, sent, None)
@@ -263,6 +269,7 @@ impl Authorizer {
             route,
             refused,
             lesson,
+            otherwise: None,
         }
     }
 
@@ -327,7 +334,16 @@ impl Future for Renewal {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        match ready!(Pin::new(&mut this.acquire).poll(cx)) {
+        let mut acquired = ready!(Pin::new(&mut this.acquire).poll(cx));
+        if acquired.is_err() {
+            if let Some((acquire, route)) = this.otherwise.take() {
+                this.acquire = acquire;
+                this.route = route;
+                this.lesson = None;
+                acquired = ready!(Pin::new(&mut this.acquire).poll(cx));
+            }
+        }
+        match acquired {
             Ok(entry) if !entry.token.same_secret(&this.refused.token) => {
                 Poll::Ready(Some(Renewed {
                     route: Arc::clone(&this.route),

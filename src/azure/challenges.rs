@@ -4,28 +4,11 @@ use http::Uri;
 use http::uri::Scheme;
 
 use super::Audiences;
+use super::cloud::LOGIN_HOSTS;
 use crate::audience::{Pattern, unusable};
 use crate::{
     Audience, Challenge, ClaimsChallenges, Demand, Error, FollowChallenge, Origin, TenantId,
 };
-
-/// The hosts of Entra ID's authorities, in all clouds. A challenge that names
-/// another one is not followed; one that names these is still not asked where to
-/// fetch a token.
-const LOGIN_HOSTS: [&str; 12] = [
-    "login.microsoftonline.com",
-    "login.windows.net",
-    "login.microsoft.com",
-    "sts.windows.net",
-    "login-us.microsoftonline.com",
-    "login.microsoftonline.us",
-    "login.usgovcloudapi.net",
-    "login.partner.microsoftonline.cn",
-    "login.chinacloudapi.cn",
-    "login.sovcloud-identity.fr",
-    "login.sovcloud-identity.de",
-    "login.sovcloud-identity.sg",
-];
 
 /// Follows claims challenges, and the tenant that Key Vault, Managed HSM and
 /// Storage name.

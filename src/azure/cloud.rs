@@ -8,6 +8,22 @@ use http::uri::Scheme;
 use crate::audience::Origin;
 use crate::{Error, ErrorKind, TenantId};
 
+/// The hosts of Entra ID, in all clouds: those of the network and their aliases.
+pub(crate) const LOGIN_HOSTS: [&str; 12] = [
+    "login.microsoftonline.com",
+    "login.windows.net",
+    "login.microsoft.com",
+    "sts.windows.net",
+    "login-us.microsoftonline.com",
+    "login.microsoftonline.us",
+    "login.usgovcloudapi.net",
+    "login.partner.microsoftonline.cn",
+    "login.chinacloudapi.cn",
+    "login.sovcloud-identity.fr",
+    "login.sovcloud-identity.de",
+    "login.sovcloud-identity.sg",
+];
+
 /// One of Azure's clouds. Each has an authority of its own, which knows only
 /// the tenants and services of that cloud.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -10,6 +10,8 @@ mod managed_identity;
 pub use self::audiences::Audiences;
 pub use self::challenges::Challenges;
 pub use self::cloud::Cloud;
+#[cfg(feature = "test-util")]
+pub(crate) use self::cloud::LOGIN_HOSTS;
 pub use self::entra::{ClientSecretCredential, ClientSecretCredentialBuilder};
 pub use self::managed_identity::{
     ManagedIdentityCredential, ManagedIdentityCredentialBuilder, ManagedIdentityId,

@@ -49,9 +49,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn finish(&mut self) {
-        if let Some(draft) = self.current.take()
-            && draft.sound
-        {
+        if let Some(draft) = self.current.take().filter(|draft| draft.sound) {
             self.found.push(draft.challenge);
         }
     }

@@ -113,7 +113,8 @@ impl Azure {
     /// `NO_PROXY`, and `VAULT_URL`.
     ///
     /// The CA certificate takes the place of the usual ones, so a program that
-    /// is given this environment reaches nothing else over TLS.
+    /// is given this environment, and no `SSL_CERT_DIR`, reaches nothing else
+    /// over TLS.
     #[must_use]
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         let ca_file = self.ca_certificate_path().display().to_string();

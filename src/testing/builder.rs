@@ -10,11 +10,12 @@ use super::azure::{Azure, Running};
 use super::directory::{CLIENT_ID, CLIENT_SECRET, Directory, TENANT_ID};
 use super::imds::Imds;
 use super::record::Record;
-use super::server::{self, AUTHORITY_HOSTS};
+use super::server;
 use super::state::State;
 use super::tls::{CertificateFile, Tls};
 use super::tokens::Issuer;
 use super::vault::VaultState;
+use crate::azure::LOGIN_HOSTS;
 use crate::runtime::{Runtime, TokioRuntime};
 use crate::{Error, ErrorKind};
 
@@ -215,7 +216,7 @@ impl AzureBuilder {
 fn certificate_names(vault_suffix: &str) -> Vec<String> {
     let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1", "*.vault.localhost"]
         .iter()
-        .chain(&AUTHORITY_HOSTS)
+        .chain(&LOGIN_HOSTS)
         .map(|name| (*name).to_owned())
         .collect();
     names.push(format!("*.{vault_suffix}"));

@@ -20,9 +20,10 @@ use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use super::server::{AUTHORITY_HOSTS, label_before};
+use super::server::label_before;
 use super::state::State;
 use crate::BoxError;
+use crate::azure::LOGIN_HOSTS;
 use crate::runtime::BoxFuture;
 
 /// The HTTP client that [`Azure::http_client`](super::Azure::http_client)
@@ -102,7 +103,7 @@ impl Dial {
             "https" => {
                 let vault = label_before(&host, self.0.vault_suffix())
                     .is_some_and(|name| self.0.vault(name).is_some());
-                let ours = vault || AUTHORITY_HOSTS.contains(&host.as_str());
+                let ours = vault || LOGIN_HOSTS.contains(&host.as_str());
                 (self.0.tls_port, 443, ours)
             }
             _ => return None,

@@ -8,7 +8,7 @@ use super::state::{splitmix, uuid};
 /// another.
 pub(super) const TENANT_ID: &str = "5d1f6a0e-93c4-4b7e-8a52-c07e3b9d4f16";
 pub(super) const CLIENT_ID: &str = "b7c20f4e-1d6a-4c39-9f85-2e64a1d07b38";
-pub(super) const CLIENT_SECRET: &str = "Emb8Q~embedded-azure.client-secret_7Kd2";
+pub(super) const CLIENT_SECRET: &str = "the-client-secret-of-the-embedded-Azure";
 
 /// The identity of a virtual machine, or one that was assigned to it.
 #[derive(Clone, Debug, PartialEq, Eq)]

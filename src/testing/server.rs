@@ -23,21 +23,10 @@ use super::state::State;
 use super::vault::{self, Place};
 use super::wire::{Answer, Call, Parameters, answer};
 use super::{entra, imds};
+use crate::azure::LOGIN_HOSTS;
 use crate::{Error, ErrorKind};
 
 const MAX_BODY: usize = 1 << 20;
-
-/// Hosts of Entra in all clouds: network hosts and their aliases.
-pub(super) const AUTHORITY_HOSTS: [&str; 8] = [
-    "login.microsoftonline.com",
-    "login.windows.net",
-    "login.microsoft.com",
-    "sts.windows.net",
-    "login.microsoftonline.us",
-    "login.usgovcloudapi.net",
-    "login.partner.microsoftonline.cn",
-    "login.chinacloudapi.cn",
-];
 
 pub(super) async fn listen(port: u16) -> Result<(TcpListener, u16), Error> {
     let failed = |source: io::Error| {
@@ -163,7 +152,7 @@ async fn read(request: Request<Incoming>) -> Result<(String, Call), Answer> {
 async fn dispatch(state: &State, host: &str, call: Call) -> Result<Answer, io::Error> {
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     let base = format!("https://{host}");
-    if AUTHORITY_HOSTS.contains(&name) {
+    if LOGIN_HOSTS.contains(&name) {
         return entra::respond(state, &base, call).await;
     }
     let local = format!("https://localhost:{}", state.tls_port);
@@ -180,7 +169,7 @@ async fn dispatch(state: &State, host: &str, call: Call) -> Result<Answer, io::E
         (state.vault(vault), local)
     } else {
         let vault = label_before(name, state.vault_suffix());
-        let authority = format!("https://{}", AUTHORITY_HOSTS[0]);
+        let authority = format!("https://{}", LOGIN_HOSTS[0]);
         (vault.and_then(|vault| state.vault(vault)), authority)
     };
     match found {

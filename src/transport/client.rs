@@ -138,7 +138,7 @@ impl TransportBuilder {
 
     /// Also sends over plain HTTP, but to loopback alone: for emulators.
     /// Default: HTTPS only.
-    pub fn allow_http_to_loopback(mut self) -> Self {
+    pub fn allow_http_loopback(mut self) -> Self {
         self.http_to_loopback = true;
         self
     }

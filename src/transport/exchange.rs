@@ -20,7 +20,7 @@ use crate::{BoxError, Error, ErrorKind};
 /// Far more than any token: those with hundreds of groups have some 10 KiB.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 
-/// Status, headers and all of the body, which is wiped when dropped.
+/// Status, headers and all of the body, whose last copy is wiped when dropped.
 pub(crate) type Answer = Response<Zeroizing<Vec<u8>>>;
 
 /// An attempt that failed, and what is to be thought of another one.

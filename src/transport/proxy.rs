@@ -33,11 +33,11 @@ impl ProxyRules {
     /// sent in the clear but to loopback, which no proxy can reach.
     pub(super) fn from_environment(environment: &Environment) -> Result<Option<Self>, Error> {
         let proxies = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
-        let Some((variable, value)) = environment.first(&proxies) else {
+        let Some((variable, value)) = environment.first(&proxies)? else {
             return Ok(None);
         };
         let excluded = environment
-            .first(&["NO_PROXY", "no_proxy"])
+            .first(&["NO_PROXY", "no_proxy"])?
             .map_or_else(String::new, |(_, hosts)| hosts);
 
         // To the matcher it stands for every name, but for no address.

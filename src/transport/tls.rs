@@ -77,17 +77,24 @@ fn roots(extra: &[Vec<u8>], environment: &Environment) -> Result<RootCertStore, 
     }
 
     let (found, named_by) = system_roots(environment);
+    // What loads the system's certificates takes an empty variable for a path.
+    let set_to_nothing = ["SSL_CERT_FILE", "SSL_CERT_DIR"]
+        .into_iter()
+        .find(|name| environment.is_set_to_nothing(name));
     let (added, _) = store.add_parsable_certificates(found.certs);
     if added == 0 && (named_by.is_some() || store.is_empty()) {
         let error = Error::new(
             ErrorKind::Configuration,
-            match &named_by {
-                Some(variable) => format!("{variable} names no root certificate that can be used"),
-                None => "this system has no root certificates".to_owned(),
+            match (named_by, set_to_nothing) {
+                (Some(variable), _) => {
+                    format!("{variable} names no root certificate that can be used")
+                }
+                (None, Some(variable)) => format!("{variable} is set, but to nothing"),
+                (None, None) => "this system has no root certificates".to_owned(),
             },
         )
         .with_advice(
-            "install the system's CA certificates, or set SSL_CERT_FILE to a PEM file with the ones to trust",
+            "install the system's CA certificates and unset SSL_CERT_FILE and SSL_CERT_DIR, or set SSL_CERT_FILE to a PEM file with the ones to trust",
         );
         return Err(match found.errors.into_iter().next() {
             Some(cause) => error.with_source(cause),

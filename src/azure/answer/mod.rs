@@ -72,6 +72,10 @@ impl Reader<'_> {
         if !status.is_success() {
             return Err(self.refusal(answer, &parsed.unwrap_or_default()));
         }
+        // Serde would take the values of an array for the fields, in order.
+        if answer.body().trim_ascii_start().first() == Some(&b'[') {
+            return Err(self.unusable(status, "but the JSON in its body is no object"));
+        }
         let body = parsed.map_err(|cause| self.unusable(status, &no_json(answer, &cause)))?;
         if !matches!(body.error, Scalar::Absent) {
             return Err(self.refusal(answer, &body));

@@ -102,12 +102,15 @@ impl ClientSecretCredential {
 
     fn from_environment(environment: &Environment) -> Result<Self, Error> {
         let names = ["AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"];
-        let [Some(tenant), Some(client_id), Some(secret)] =
-            names.map(|name| environment.text(name))
-        else {
+        let values = [
+            environment.text(names[0])?,
+            environment.text(names[1])?,
+            environment.text(names[2])?,
+        ];
+        let [Some(tenant), Some(client_id), Some(secret)] = values else {
             let missing: Vec<_> = names
                 .into_iter()
-                .filter(|name| environment.text(name).is_none())
+                .filter(|name| environment.raw(name).is_none())
                 .collect();
             return Err(Error::new(
                 ErrorKind::Unavailable,
@@ -118,7 +121,7 @@ impl ClientSecretCredential {
             )
             .with_credential(NAME));
         };
-        let tenants = environment.text("AZURE_ADDITIONALLY_ALLOWED_TENANTS");
+        let tenants = environment.text("AZURE_ADDITIONALLY_ALLOWED_TENANTS")?;
         let tenants = tenants.iter().flat_map(|list| list.split(';'));
         Self::builder(tenant, client_id, secret)
             .additionally_allowed_tenants(
@@ -185,7 +188,7 @@ impl ClientSecretCredentialBuilder {
 
     /// Also accepts an authority on loopback that speaks plain HTTP: for
     /// emulators. Default: HTTPS only.
-    pub fn allow_http_to_loopback(mut self) -> Self {
+    pub fn allow_http_loopback(mut self) -> Self {
         self.settings.http_to_loopback = true;
         self
     }

@@ -60,6 +60,8 @@ impl Application {
                 Err(failure) => retries.wait(failure).await?,
             }
         };
+        let issuer = issued.token.principal().tenant_id();
+        self.tenants.issued_by(tenant, issuer);
         let principal = app_principal(&issued.token, Some(&self.client_id), Some(tenant.as_str()));
         Ok(issued.token.with_principal(principal))
     }

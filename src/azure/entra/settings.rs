@@ -63,9 +63,7 @@ impl Settings {
         let authority = self.authority(environment)?;
         let transport = match self.transport {
             Some(transport) => transport,
-            None if self.http_to_loopback => {
-                Transport::builder().allow_http_to_loopback().build()?
-            }
+            None if self.http_to_loopback => Transport::builder().allow_http_loopback().build()?,
             None => Transport::builder().build()?,
         };
         Ok(Application {
@@ -95,7 +93,7 @@ impl Settings {
             (None, Some(host)) => {
                 Authority::parse(host, "the authority host", self.http_to_loopback)
             }
-            (None, None) => match environment.text(AUTHORITY_VARIABLE) {
+            (None, None) => match environment.text(AUTHORITY_VARIABLE)? {
                 Some(host) => Authority::parse(&host, AUTHORITY_VARIABLE, self.http_to_loopback),
                 None => Ok(Cloud::Public.into()),
             },

@@ -1,5 +1,7 @@
 //! Which tenants a credential may ask for tokens.
 
+use std::sync::OnceLock;
+
 use crate::environment::Environment;
 use crate::{Error, ErrorKind, TenantId};
 
@@ -7,6 +9,9 @@ use crate::{Error, ErrorKind, TenantId};
 #[derive(Clone, Debug)]
 pub(super) struct Tenants {
     own: TenantId,
+    /// The own tenant's GUID, where `own` is a domain name: services name
+    /// tenants by it.
+    own_id: OnceLock<TenantId>,
     allowed: Allowed,
 }
 
@@ -36,7 +41,7 @@ impl Tenants {
             .with_advice("give the directory's GUID or one of its domain names"));
         }
         let disabled = environment
-            .text("AZURE_IDENTITY_DISABLE_MULTITENANTAUTH")
+            .text("AZURE_IDENTITY_DISABLE_MULTITENANTAUTH")?
             .is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true"));
         let allowed = if disabled {
             Allowed::OwnWhateverIsAsked
@@ -52,11 +57,27 @@ impl Tenants {
                 .collect::<Result<_, _>>()?;
             Allowed::These(tenants)
         };
-        Ok(Self { own, allowed })
+        Ok(Self {
+            own,
+            own_id: OnceLock::new(),
+            allowed,
+        })
     }
 
     pub(super) fn own(&self) -> &TenantId {
         &self.own
+    }
+
+    /// Takes in which tenant issued a token when `tenant` was asked.
+    pub(super) fn issued_by(&self, tenant: &TenantId, id: Option<&str>) {
+        let id = id.and_then(|id| TenantId::new(id).ok());
+        if let (true, Some(id)) = (tenant == &self.own, id) {
+            self.own_id.get_or_init(|| id);
+        }
+    }
+
+    fn is_own(&self, asked: &TenantId) -> bool {
+        asked.is(self.own.as_str()) || self.own_id.get().is_some_and(|id| asked.is(id.as_str()))
     }
 
     /// The tenant to ask instead of the own one, if a request is for `asked`.
@@ -74,7 +95,7 @@ impl Tenants {
             return Ok(&self.own);
         };
         // A challenge that names no tenant in particular names one of these.
-        if is_shared(asked) || asked.is(self.own.as_str()) {
+        if is_shared(asked) || self.is_own(asked) {
             return Ok(&self.own);
         }
         let allowed = match &self.allowed {
@@ -143,5 +164,20 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Configuration, "{own}");
         }
         assert!(tenants("own.com", &["a b"], "").is_err());
+    }
+
+    #[test]
+    fn r35_the_guid_of_a_tenant_that_was_given_by_domain_is_learned_from_its_tokens() {
+        let guid = TenantId::new("72f988bf-86f1-41af-91ab-2d7cd011db47").unwrap();
+        let other = TenantId::new("00000000-86f1-41af-91ab-2d7cd011db47").unwrap();
+        let tenants = tenants("own.com", &["partner.com"], "").unwrap();
+        assert_eq!(tenants.other(&guid), Some(guid.clone()));
+        // What another tenant issued teaches nothing.
+        let partner = TenantId::new("partner.com").unwrap();
+        tenants.issued_by(&partner, Some(other.as_str()));
+        tenants.issued_by(tenants.own(), Some(guid.as_str()));
+        assert_eq!(tenants.other(&guid), None);
+        assert_eq!(tenants.select(Some(&guid)).unwrap().as_str(), "own.com");
+        assert_eq!(tenants.other(&other), Some(other));
     }
 }

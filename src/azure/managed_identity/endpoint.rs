@@ -23,7 +23,7 @@ impl Endpoint {
         if let Some(given) = given {
             return Self::parse(given, "the metadata endpoint");
         }
-        match environment.text(VARIABLE) {
+        match environment.text(VARIABLE)? {
             Some(host) => Self::parse(&host, VARIABLE),
             None => Self::parse(LINK_LOCAL, "the metadata endpoint"),
         }

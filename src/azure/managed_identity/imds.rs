@@ -183,6 +183,7 @@ impl Imds {
                 format!("{} answered that it is unreachable", self.endpoint),
             )
             .with_status(answer.status()),
+            Err(failure) if !failure.error.is_transient() => return Err(failure.error),
             Err(failure) => failure.error.with_kind(ErrorKind::Unavailable),
         };
         let error = error.with_advice(NOT_HERE);
