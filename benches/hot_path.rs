@@ -75,6 +75,27 @@ impl Service<Request<Body>> for ByHand {
     }
 }
 
+/// `client.clone().oneshot(request)`, as most users of hyper's client call.
+#[derive(Clone)]
+struct ClonedPerRequest<S>(S);
+
+impl<S: Service<Request<Body>> + Clone> Service<Request<Body>> for ClonedPerRequest<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let mut service = self.0.clone();
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(service.poll_ready(&mut cx).is_ready());
+        service.call(request)
+    }
+}
+
 #[derive(Clone)]
 struct SendOnce;
 
@@ -172,7 +193,10 @@ fn hot_path(criterion: &mut Criterion) {
     measure(criterion, "tower-http AddAuthorization", fixed.layer(Inner));
     let layer = BearerAuthLayer::new(tokens, azure::Audiences::new());
     let once = layer.clone().replay(SendOnce).layer(Inner);
+    let cloned = ClonedPerRequest(once.clone());
     measure(criterion, "BearerAuthLayer, sent once", once);
+    let name = "BearerAuthLayer, sent once, cloned per request";
+    measure(criterion, name, cloned);
     measure(
         criterion,
         "BearerAuthLayer, resend armed",

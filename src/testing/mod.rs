@@ -9,25 +9,31 @@
 //!
 //! ```
 //! use http::Request;
-//! use http_body_util::{BodyExt, Full};
+//! use http_body_util::Full;
+//! use tower::{Layer, ServiceExt};
 //! use tower_bearer::testing::Azure;
+//! use tower_bearer::{BearerAuthLayer, TokenCache, azure};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), tower_bearer::BoxError> {
 //! let azure = Azure::start().await?;
 //! azure.vault().set_secret("db", "s3cret");
 //!
-//! // Azure's real host names lead to it, through this client.
-//! let client = azure.http_client();
-//! let request = Request::get("https://myvault.vault.azure.net/secrets/db?api-version=7.4");
-//! let response = client.request(request.body(Full::default())?).await?;
+//! let identity = azure::ManagedIdentityCredential::builder()
+//!     .endpoint(azure.imds_host())
+//!     .build()?;
+//! // Azure's real host names lead to the embedded one, through this client.
+//! let client = BearerAuthLayer::azure(TokenCache::new(identity)).layer(azure.http_client());
 //!
-//! // No token, no secret: Key Vault says where to get one.
-//! assert_eq!(response.status(), 401);
-//! let challenge = response.headers()["www-authenticate"].to_str()?;
-//! assert!(challenge.ends_with(r#"resource="https://vault.azure.net""#));
+//! let get = || {
+//!     Request::get("https://myvault.vault.azure.net/secrets/db?api-version=7.4")
+//!         .body(Full::default())
+//! };
+//! assert_eq!(client.clone().oneshot(get()?).await?.status(), 200);
+//! azure.revoke_tokens();
+//! assert_eq!(client.clone().oneshot(get()?).await?.status(), 200);
 //! assert_eq!(azure.vault().unauthorized(), 1);
-//! assert_eq!(azure.token_requests(), 0);
+//! assert_eq!(azure.token_requests(), 2);
 //! # Ok(())
 //! # }
 //! ```

@@ -108,7 +108,7 @@ pub struct TransportBuilder {
 }
 
 impl TransportBuilder {
-    /// Takes cryptography from `provider`.
+    /// Takes cryptography from `provider`, which is rustls 0.23's.
     ///
     /// Default: that of the feature `aws-lc-rs`, else that of the feature
     /// `ring`. The default provider of the process is neither read nor set.
