@@ -585,49 +585,6 @@ async fn a_credential_that_always_gives_the_same_token_is_believed_about_its_lif
 }
 
 #[tokio::test(start_paused = true)]
-async fn r32_the_same_token_again_ends_when_it_was_first_said_to_end() {
-    let clock = TokioRuntime::new();
-    let end = clock.now().wall + HOUR;
-    let (credential, _) = issuer(move |_, _| async move { AccessToken::expiring_on("same", end) });
-    let tokens = TokenCache::builder(credential)
-        .runtime(WallSetBack::default())
-        .build();
-    tokens.token(VAULT).await.unwrap();
-    advance(DUE).await;
-    tokens.token(VAULT).await.unwrap();
-    settle().await;
-    advance(HOUR.saturating_sub(DUE)).await;
-    let error = tokens.token(VAULT).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::InvalidResponse);
-}
-
-/// Sets the wall clock back by an hour each time that it is read.
-#[derive(Debug, Default)]
-struct WallSetBack(std::sync::atomic::AtomicU32);
-
-impl Runtime for WallSetBack {
-    fn now(&self) -> Timestamp {
-        let reads = self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        let now = TokioRuntime::new().now();
-        // The first fetch is let alone, so that it knows the true end.
-        let back = if reads < 8 { 0 } else { 3600 };
-        Timestamp::new(now.monotonic, now.wall - Duration::from_secs(back))
-    }
-
-    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        TokioRuntime::new().sleep(duration)
-    }
-
-    fn spawn(&self, task: BoxFuture<'static, ()>) -> Result<(), Error> {
-        TokioRuntime::new().spawn(task)
-    }
-
-    fn random(&self) -> u64 {
-        TokioRuntime::new().random()
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn r33_a_caller_that_wakes_up_after_the_tokens_end_gets_a_newer_one() {
     let (credential, _) = issuer(|number, _| async move {
         sleep(Duration::from_secs(1)).await;

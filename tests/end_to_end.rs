@@ -15,8 +15,8 @@ use tower::util::BoxCloneSyncService;
 use tower::{Layer as _, ServiceBuilder, ServiceExt as _};
 use tower_bearer::testing::{Azure, Failure, ManualRuntime};
 use tower_bearer::{
-    AccessToken, BearerAuthLayer, BoxError, Credential, Error, ErrorKind, TokenCache, Transport,
-    azure,
+    AccessToken, BearerAuthLayer, BoxError, Credential, Error, ErrorKind, Runtime as _, TokenCache,
+    Transport, azure, credential_fn,
 };
 
 const AUDIENCE: &str = "https://vault.azure.net";
@@ -287,6 +287,26 @@ async fn r32_a_wall_clock_set_back_never_lengthens_a_tokens_life() {
     world.clock.advance(Duration::from_secs(3590));
     let second = world.tokens.token(AUDIENCE).await.unwrap();
     assert_ne!(first.secret(), second.secret());
+}
+
+#[tokio::test]
+async fn r32_a_token_that_comes_again_ends_when_it_was_first_said_to_end() {
+    let hour = Duration::from_secs(3600);
+    let clock = ManualRuntime::new();
+    let end = clock.now().wall + hour;
+    let credential = credential_fn(move |_| async move { AccessToken::expiring_on("same", end) });
+    let tokens = TokenCache::builder(credential)
+        .runtime(clock.clone())
+        .build();
+    tokens.token(AUDIENCE).await.unwrap();
+    clock.advance(Duration::from_secs(2600));
+    clock.step_wall_back(hour);
+    // Due by the monotonic clock; the refresh brings the same token.
+    tokens.token(AUDIENCE).await.unwrap();
+    clock.settle().await;
+    clock.advance(Duration::from_secs(1000));
+    let error = tokens.token(AUDIENCE).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidResponse);
 }
 
 #[tokio::test]

@@ -658,6 +658,23 @@ async fn a_failed_renewal_gives_the_401_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn i8_a_401_is_kept_back_for_fifteen_seconds_at_most() {
+    let (credential, _) = issuer(|number, _| async move {
+        if number > 1 {
+            pending::<()>().await;
+        }
+        token(number)
+    });
+    let server = Server::accepting(&[]);
+    let client = BearerAuthLayer::new(TokenCache::new(credential), Example).layer(server.clone());
+    let started = Instant::now();
+    let response = client.oneshot(get("https://a.example.com/")).await.unwrap();
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(started.elapsed(), Duration::from_secs(15));
+    assert_eq!(server.seen(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_token_is_an_error_that_can_be_told_from_the_clients_own() {
     let (credential, _) = issuer(|_, _| async move {
         Err::<AccessToken, _>(Error::new(ErrorKind::Rejected, "invalid_client"))

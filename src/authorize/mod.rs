@@ -335,7 +335,9 @@ impl Future for Renewal {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let mut acquired = ready!(Pin::new(&mut this.acquire).poll(cx));
-        if acquired.is_err() {
+        // The 401 has been kept back long enough if that was what failed.
+        let in_time = |error: &Error| error.kind() != ErrorKind::Timeout;
+        if acquired.as_ref().is_err_and(in_time) {
             if let Some((acquire, route)) = this.otherwise.take() {
                 this.acquire = acquire;
                 this.route = route;

@@ -9,8 +9,8 @@ use http::uri::Authority;
 
 use super::Route;
 
-/// Beyond this number the map starts anew: a client of more origins than that
-/// looks each of them up now and then.
+/// Origins beyond this number are looked up each time, which costs far less
+/// than a map of that size made anew for each of them.
 const MOST: usize = 1024;
 
 /// Read without a lock; replaced as a whole when an origin is added.
@@ -25,12 +25,12 @@ impl Routes {
     }
 
     pub(super) fn put(&self, route: &Arc<Route>) {
+        let routes = self.0.load();
+        if routes.len() >= MOST && !routes.contains_key(&route.authority) {
+            return;
+        }
         self.0.rcu(|routes| {
-            let mut next = if routes.len() < MOST {
-                HashMap::clone(routes)
-            } else {
-                HashMap::new()
-            };
+            let mut next = HashMap::clone(routes);
             next.insert(route.authority.clone(), Arc::clone(route));
             next
         });

@@ -321,6 +321,7 @@ impl Slot {
         };
         // Kept until the lock is gone: errors hold sources of any type.
         let previous_failure = state.failure.take();
+        let mut throttled_until = None;
         let outcome = brought
             .and_then(|token| self.install(&mut state, token, asked_at, now, chance, flight.forced))
             .inspect_err(|error| {
@@ -331,14 +332,15 @@ impl Slot {
                     error: error.clone(),
                     not_before,
                 });
-                if error.retry_after().is_some() {
-                    source.throttle(error, not_before);
-                }
+                throttled_until = error.retry_after().map(|_| not_before);
                 self.next_attempt
                     .store(millis(not_before), Ordering::Relaxed);
             });
         drop(state);
         drop(previous_failure);
+        if let (Err(error), Some(until)) = (&outcome, throttled_until) {
+            source.throttle(error, until);
+        }
         for waiter in flight.waiters {
             // A caller that has gone away has dropped its end.
             drop(waiter.send(outcome.clone()));
