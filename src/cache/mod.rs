@@ -2,12 +2,15 @@
 
 mod acquire;
 mod flight;
+#[cfg(all(test, any(tower_bearer_loom, tower_bearer_shuttle)))]
+mod models;
 mod schedule;
 mod slot;
 mod slots;
+mod sync;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -15,6 +18,7 @@ use tokio::sync::watch;
 pub(crate) use acquire::Acquire;
 pub(crate) use slot::{Acquired, Entry, Slot};
 use slots::Slots;
+use sync::Mutex;
 
 use crate::credential::{Claims, Credential, SharedCredential, TenantId, TokenRequest};
 use crate::runtime::{Runtime, Timestamp, TokioRuntime};

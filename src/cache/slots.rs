@@ -1,15 +1,12 @@
 //! The slots of a cache, by key.
 
 use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-
-use arc_swap::ArcSwap;
+use std::sync::{Arc, PoisonError};
 
 use super::Key;
 use super::slot::Slot;
+use super::sync::{ArcSwap, AtomicU64, Mutex, Ordering, RandomState};
 
 const SHARDS: usize = 32;
 

@@ -1,0 +1,404 @@
+//! The slot, in every order of the steps of two or three threads.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
+use std::time::{Duration, UNIX_EPOCH};
+
+use loom::thread::{self, JoinHandle};
+use tokio::sync::oneshot::error::TryRecvError;
+
+use super::{Explored, lock};
+use crate::cache::{Acquired, Entry, Key, Slot, Source, TokenCache};
+use crate::runtime::{BoxFuture, Runtime, Timestamp};
+use crate::{AccessToken, Audience, Error, ErrorKind, credential_fn};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Past the refresh point of a token of one hour, before its end.
+const DUE: Duration = Duration::from_secs(2000);
+
+/// Longer than fetches for one key must be apart.
+const A_WHILE: Duration = Duration::from_secs(5);
+
+/// Longer than a flight may take.
+const STUCK: Duration = Duration::from_secs(126);
+
+/// Time stands still until it is moved, and a task waits until it is flown.
+#[derive(Default)]
+struct Hand {
+    now: Duration,
+    waiting: VecDeque<BoxFuture<'static, ()>>,
+    launched: usize,
+}
+
+#[derive(Clone, Default)]
+struct HandRuntime(Arc<Mutex<Hand>>);
+
+impl std::fmt::Debug for HandRuntime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HandRuntime").finish_non_exhaustive()
+    }
+}
+
+impl Runtime for HandRuntime {
+    fn now(&self) -> Timestamp {
+        let now = lock(&self.0).now;
+        Timestamp::new(now, UNIX_EPOCH + now)
+    }
+
+    /// The pause between two fetches is over at once; no deadline ever comes.
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        if duration < A_WHILE {
+            Box::pin(std::future::ready(()))
+        } else {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) -> Result<(), Error> {
+        let mut hand = lock(&self.0);
+        hand.launched += 1;
+        hand.waiting.push_back(task);
+        Ok(())
+    }
+
+    fn random(&self) -> u64 {
+        0
+    }
+}
+
+/// One slot whose credential answers at once: with `token-1`, `token-2`, or as
+/// a model wishes.
+struct Bench {
+    cache: TokenCache,
+    slot: Arc<Slot>,
+    runtime: HandRuntime,
+}
+
+impl Bench {
+    fn new() -> Arc<Self> {
+        Self::answering(|number| AccessToken::expiring_in(&format!("token-{number}"), HOUR))
+    }
+
+    fn answering(
+        answer: impl Fn(usize) -> Result<AccessToken, Error> + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        let runtime = HandRuntime::default();
+        let asked = Mutex::new(0);
+        let credential = credential_fn(move |_| {
+            let number = {
+                let mut asked = lock(&asked);
+                *asked += 1;
+                *asked
+            };
+            std::future::ready(answer(number))
+        });
+        Arc::new(Self {
+            cache: TokenCache::builder(credential)
+                .runtime(runtime.clone())
+                .build(),
+            slot: Arc::new(Slot::new(Key {
+                audience: Audience::from("api://a"),
+                tenant: None,
+                claims: None,
+            })),
+            runtime,
+        })
+    }
+
+    /// One that holds `token-1`.
+    fn with_token() -> Arc<Self> {
+        let bench = Self::new();
+        assert!(matches!(bench.acquire(), Acquired::Wait(_)));
+        bench.fly();
+        bench
+    }
+
+    fn source(&self) -> &Arc<Source> {
+        self.cache.source()
+    }
+
+    fn advance(&self, by: Duration) {
+        lock(&self.runtime.0).now += by;
+    }
+
+    fn current(&self) -> Option<Arc<Entry>> {
+        self.slot.current(self.source(), self.cache.now())
+    }
+
+    fn acquire(&self) -> Acquired {
+        self.slot.acquire(self.source(), self.cache.now(), None)
+    }
+
+    fn renew(&self, refused: &Entry) -> Acquired {
+        self.slot.renew(self.source(), refused, self.cache.now())
+    }
+
+    /// How many flights there have been.
+    fn launched(&self) -> usize {
+        lock(&self.runtime.0).launched
+    }
+
+    fn next_task(&self) -> BoxFuture<'static, ()> {
+        let task = lock(&self.runtime.0).waiting.pop_front();
+        task.expect("a flight is under way")
+    }
+
+    /// Lets the oldest flight land.
+    fn fly(&self) {
+        let mut task = self.next_task();
+        let landed = task.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(landed.is_ready(), "the credential answers at once");
+    }
+
+    fn fly_all(&self) {
+        while !lock(&self.runtime.0).waiting.is_empty() {
+            self.fly();
+        }
+    }
+
+    /// What a caller gets in the end that was given `acquired`. Whoever learns
+    /// that a flight was abandoned asks again; whoever learns nothing although
+    /// no flight is left was forgotten.
+    fn settle(&self, acquired: Acquired) -> Result<Arc<Entry>, Error> {
+        match acquired {
+            Acquired::Ready(entry) => Ok(entry),
+            Acquired::Failed(error) => Err(error),
+            Acquired::Wait(mut outcome) => match outcome.try_recv() {
+                Ok(outcome) => outcome,
+                Err(TryRecvError::Empty) => panic!("a waiter was forgotten"),
+                Err(TryRecvError::Closed) => {
+                    let again = self.acquire();
+                    self.fly_all();
+                    self.settle(again)
+                }
+            },
+        }
+    }
+}
+
+fn in_thread<T: 'static>(
+    bench: &Arc<Bench>,
+    work: impl FnOnce(&Bench) -> T + 'static,
+) -> JoinHandle<T> {
+    let bench = Arc::clone(bench);
+    thread::spawn(move || work(&bench))
+}
+
+/// Runs `model` in every order there is.
+fn explore(what: &'static str, model: impl Fn() + Send + Sync + 'static) {
+    let explored = Explored::new(what);
+    loom::model::Builder::new().check(move || {
+        explored.one_more();
+        model();
+    });
+}
+
+#[test]
+fn r02_readers_at_the_refresh_point_start_one_flight() {
+    explore("three readers at the refresh point", || {
+        let bench = Bench::with_token();
+        bench.advance(DUE);
+        let readers = [(); 3].map(|()| in_thread(&bench, |bench| bench.current()));
+        for reader in readers {
+            assert_eq!(reader.join().unwrap().unwrap().generation, 1);
+        }
+        assert_eq!(bench.launched(), 2);
+    });
+}
+
+#[test]
+fn r02_readers_that_see_the_next_token_land_neither_go_back_nor_fetch_again() {
+    explore("two readers while a token lands", || {
+        let bench = Bench::with_token();
+        bench.advance(DUE);
+        bench.current();
+        assert_eq!(bench.launched(), 2);
+        bench.advance(A_WHILE);
+
+        let landing = in_thread(&bench, Bench::fly);
+        let readers = [(); 2].map(|()| {
+            in_thread(&bench, |bench| {
+                let seen = [(); 2].map(|()| bench.current().unwrap());
+                for entry in &seen {
+                    let secret = format!("token-{}", entry.generation);
+                    assert_eq!(entry.token.secret(), secret);
+                }
+                assert!(seen[0].generation <= seen[1].generation);
+            })
+        });
+        landing.join().unwrap();
+        for reader in readers {
+            reader.join().unwrap();
+        }
+        assert_eq!(bench.launched(), 2, "one fetch for one token");
+        assert_eq!(bench.current().unwrap().generation, 2);
+    });
+}
+
+#[test]
+fn i6_no_wish_for_a_refresh_is_lost_when_the_flight_fails() {
+    explore("two readers while a flight fails", || {
+        let bench = Bench::answering(|number| match number {
+            2 => Err(Error::new(ErrorKind::Unreachable, "down")),
+            _ => AccessToken::expiring_in(&format!("token-{number}"), HOUR),
+        });
+        bench.acquire();
+        bench.fly();
+        bench.advance(DUE);
+        bench.current();
+
+        let landing = in_thread(&bench, Bench::fly);
+        let readers = [(); 2].map(|()| in_thread(&bench, |bench| bench.current()));
+        landing.join().unwrap();
+        for reader in readers {
+            assert_eq!(reader.join().unwrap().unwrap().generation, 1);
+        }
+        assert_eq!(bench.launched(), 2, "not while the back-off lasts");
+        bench.advance(A_WHILE);
+        bench.current();
+        assert_eq!(bench.launched(), 3);
+        bench.fly();
+        assert_eq!(bench.current().unwrap().token.secret(), "token-3");
+    });
+}
+
+#[test]
+fn i6_no_wish_for_a_refresh_is_lost_when_the_flight_is_abandoned() {
+    explore("two readers while a flight is abandoned", || {
+        let bench = Bench::with_token();
+        bench.advance(DUE);
+        bench.current();
+
+        let stopping = in_thread(&bench, |bench| drop(bench.next_task()));
+        let readers = [(); 2].map(|()| in_thread(&bench, |bench| bench.current()));
+        stopping.join().unwrap();
+        for reader in readers {
+            assert_eq!(reader.join().unwrap().unwrap().generation, 1);
+        }
+        bench.current();
+        assert_eq!(bench.launched(), 3);
+        bench.fly();
+        assert_eq!(bench.current().unwrap().generation, 2);
+    });
+}
+
+#[test]
+fn r01_callers_without_a_token_share_the_flight_that_lands_meanwhile() {
+    explore("two callers while the first token lands", || {
+        let bench = Bench::new();
+        let first = bench.acquire();
+        let landing = in_thread(&bench, Bench::fly);
+        let callers = [(); 2].map(|()| in_thread(&bench, |bench| bench.acquire()));
+        landing.join().unwrap();
+        let callers = callers.map(|caller| caller.join().unwrap());
+        assert_eq!(bench.launched(), 1);
+        for acquired in callers.into_iter().chain([first]) {
+            assert_eq!(bench.settle(acquired).unwrap().generation, 1);
+        }
+    });
+}
+
+#[test]
+fn r20_callers_of_an_abandoned_flight_ask_again() {
+    explore("two callers while the first flight is abandoned", || {
+        let bench = Bench::new();
+        let first = bench.acquire();
+        let stopping = in_thread(&bench, |bench| drop(bench.next_task()));
+        let callers = [(); 2].map(|()| in_thread(&bench, |bench| bench.acquire()));
+        stopping.join().unwrap();
+        let callers = callers.map(|caller| caller.join().unwrap());
+        assert!(bench.launched() <= 2);
+        bench.fly_all();
+        for acquired in callers.into_iter().chain([first]) {
+            assert_eq!(bench.settle(acquired).unwrap().generation, 1);
+        }
+        assert_eq!(bench.launched(), 2);
+    });
+}
+
+#[test]
+fn r28_a_stuck_flight_that_lands_late_does_not_end_the_one_that_took_over() {
+    explore("two callers while a stuck flight lands", || {
+        let bench = Bench::new();
+        let first = bench.acquire();
+        bench.advance(STUCK);
+        let landing = in_thread(&bench, Bench::fly);
+        let callers = [(); 2].map(|()| in_thread(&bench, |bench| bench.acquire()));
+        landing.join().unwrap();
+        let mut callers: Vec<_> = callers.map(|caller| caller.join().unwrap()).into();
+        callers.push(first);
+        callers.push(bench.acquire());
+        assert!(bench.launched() <= 2, "one flight at a time");
+        bench.fly_all();
+        for acquired in callers {
+            assert_eq!(bench.settle(acquired).unwrap().generation, 1);
+        }
+    });
+}
+
+#[test]
+fn r35_refusals_of_one_token_force_one_flight_accepted_or_not() {
+    explore("two refusals and an acceptance", || {
+        let bench = Bench::with_token();
+        let refused = bench.current().unwrap();
+        bench.advance(A_WHILE);
+        let accepting = in_thread(&bench, |bench| bench.slot.mark_accepted(1));
+        let callers = [(); 2].map(|()| {
+            let refused = Arc::clone(&refused);
+            in_thread(&bench, move |bench| bench.renew(&refused))
+        });
+        accepting.join().unwrap();
+        let callers = callers.map(|caller| caller.join().unwrap());
+        assert_eq!(bench.launched(), 2);
+        bench.fly();
+        for acquired in callers {
+            assert_eq!(bench.settle(acquired).unwrap().generation, 2);
+        }
+    });
+}
+
+#[test]
+fn r36_a_late_refusal_gets_the_token_that_lands_meanwhile() {
+    explore("two refusals while the next token lands", || {
+        let bench = Bench::with_token();
+        let refused = bench.current().unwrap();
+        bench.slot.mark_accepted(1);
+        bench.advance(A_WHILE);
+        let first = bench.renew(&refused);
+        bench.advance(A_WHILE);
+
+        let landing = in_thread(&bench, Bench::fly);
+        let callers = [(); 2].map(|()| {
+            let refused = Arc::clone(&refused);
+            in_thread(&bench, move |bench| bench.renew(&refused))
+        });
+        landing.join().unwrap();
+        let callers = callers.map(|caller| caller.join().unwrap());
+        assert_eq!(bench.launched(), 2, "the newer token is there");
+        for acquired in callers.into_iter().chain([first]) {
+            assert_eq!(bench.settle(acquired).unwrap().generation, 2);
+        }
+    });
+}
+
+#[test]
+fn r36_a_refusal_a_reader_and_a_landing_refresh_make_one_fetch() {
+    explore("a refusal and a reader while a refresh lands", || {
+        let bench = Bench::with_token();
+        let refused = bench.current().unwrap();
+        bench.advance(DUE);
+        bench.current();
+        bench.advance(A_WHILE);
+
+        let landing = in_thread(&bench, Bench::fly);
+        let reading = in_thread(&bench, |bench| bench.current());
+        let renewed = in_thread(&bench, move |bench| bench.renew(&refused));
+        landing.join().unwrap();
+        assert!(reading.join().unwrap().is_some());
+        let renewed = renewed.join().unwrap();
+        assert_eq!(bench.launched(), 2);
+        assert_eq!(bench.settle(renewed).unwrap().generation, 2);
+    });
+}

@@ -1,0 +1,58 @@
+//! The map of slots, in every order of the steps of two or three threads.
+
+use std::sync::Arc;
+
+use loom::thread;
+
+use super::Explored;
+use crate::Audience;
+use crate::cache::Key;
+use crate::cache::slots::Slots;
+
+fn key(number: usize) -> Key {
+    Key {
+        audience: Audience::from(format!("api://{number}")),
+        tenant: None,
+        claims: None,
+    }
+}
+
+fn explore(what: &'static str, model: impl Fn() + Send + Sync + 'static) {
+    let explored = Explored::new(what);
+    loom::model::Builder::new().check(move || {
+        explored.one_more();
+        model();
+    });
+}
+
+#[test]
+fn i3_callers_that_make_a_key_at_the_same_time_share_its_slot() {
+    explore("three callers make one key", || {
+        let slots = Arc::new(Slots::new(2));
+        let made = [(); 2].map(|()| {
+            let slots = Arc::clone(&slots);
+            thread::spawn(move || slots.get(&key(1)))
+        });
+        let mine = slots.get(&key(1));
+        for slot in made {
+            assert!(Arc::ptr_eq(&mine, &slot.join().unwrap()));
+        }
+    });
+}
+
+#[test]
+fn t30_a_slot_that_is_held_stays_while_others_make_room() {
+    explore("two keys make room beside one that is held", || {
+        let slots = Arc::new(Slots::new(2));
+        let held = slots.get(&key(0));
+        let others = [1, 2].map(|number| {
+            let slots = Arc::clone(&slots);
+            thread::spawn(move || slots.get(&key(number)).key() == &key(number))
+        });
+        assert!(Arc::ptr_eq(&held, &slots.get(&key(0))));
+        for right in others {
+            assert!(right.join().unwrap());
+        }
+        assert!(Arc::ptr_eq(&held, &slots.get(&key(0))));
+    });
+}
