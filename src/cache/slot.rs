@@ -248,8 +248,15 @@ impl Slot {
         let _stuck;
         let mut state = self.lock();
         _stuck = state.take_stuck(source, now);
-        // Another reader may have been faster.
-        if state.flight.is_some()
+        // Another reader may have been faster, and its flight may even have
+        // landed since this one looked.
+        let due = self
+            .current
+            .load()
+            .as_ref()
+            .is_some_and(|entry| entry.window.is_due(now));
+        if !due
+            || state.flight.is_some()
             || millis(now.monotonic) < self.next_attempt.load(Ordering::Relaxed)
         {
             return;
