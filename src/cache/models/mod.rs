@@ -3,43 +3,32 @@
 //! flights, in random ones. `.ci/models.sh` runs them.
 #![allow(clippy::print_stdout, reason = "how much was explored is the result")]
 
+#[cfg(tower_bearer_shuttle)]
+mod checked_runtime;
+#[cfg(tower_bearer_shuttle)]
+mod flight;
 pub(super) mod primitives;
 #[cfg(tower_bearer_loom)]
 mod slot;
 #[cfg(tower_bearer_loom)]
 mod slots;
 
-use std::sync::PoisonError;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// How many executions a checker has gone through; says so in the end.
-struct Explored {
-    what: &'static str,
-    executions: AtomicUsize,
-}
-
-impl Explored {
-    fn new(what: &'static str) -> Self {
-        Self {
-            what,
-            executions: AtomicUsize::new(0),
-        }
-    }
-
-    fn one_more(&self) {
-        self.executions.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Explored {
-    fn drop(&mut self) {
-        let executions = self.executions.load(Ordering::Relaxed);
-        println!("{}: {executions} executions", self.what);
-    }
-}
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A lock that is the model's and not the checker's: never held while a step of
 /// the checker is taken.
-fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs `model` in every order there is, and says how many there are.
+#[cfg(tower_bearer_loom)]
+fn explore(what: &'static str, model: impl Fn() + Send + Sync + 'static) {
+    let executions = std::sync::Arc::new(Mutex::new(0));
+    let counted = std::sync::Arc::clone(&executions);
+    loom::model::Builder::new().check(move || {
+        *lock(&counted) += 1;
+        model();
+    });
+    println!("{what}: {} executions", lock(&executions));
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use loom::thread::{self, JoinHandle};
 use tokio::sync::oneshot::error::TryRecvError;
 
-use super::{Explored, lock};
+use super::{explore, lock};
 use crate::cache::{Acquired, Entry, Key, Slot, Source, TokenCache};
 use crate::runtime::{BoxFuture, Runtime, Timestamp};
 use crate::{AccessToken, Audience, Error, ErrorKind, credential_fn};
@@ -186,15 +186,6 @@ fn in_thread<T: 'static>(
     thread::spawn(move || work(&bench))
 }
 
-/// Runs `model` in every order there is.
-fn explore(what: &'static str, model: impl Fn() + Send + Sync + 'static) {
-    let explored = Explored::new(what);
-    loom::model::Builder::new().check(move || {
-        explored.one_more();
-        model();
-    });
-}
-
 #[test]
 fn r02_readers_at_the_refresh_point_start_one_flight() {
     explore("three readers at the refresh point", || {
@@ -218,14 +209,15 @@ fn r02_readers_that_see_the_next_token_land_neither_go_back_nor_fetch_again() {
         bench.advance(A_WHILE);
 
         let landing = in_thread(&bench, Bench::fly);
-        let readers = [(); 2].map(|()| {
-            in_thread(&bench, |bench| {
-                let seen = [(); 2].map(|()| bench.current().unwrap());
-                for entry in &seen {
-                    let secret = format!("token-{}", entry.generation);
-                    assert_eq!(entry.token.secret(), secret);
+        let readers = [1, 2].map(|times| {
+            in_thread(&bench, move |bench| {
+                let mut newest = 1;
+                for _ in 0..times {
+                    let entry = bench.current().unwrap();
+                    assert_eq!(entry.token.secret(), format!("token-{}", entry.generation));
+                    assert!(entry.generation >= newest);
+                    newest = entry.generation;
                 }
-                assert!(seen[0].generation <= seen[1].generation);
             })
         });
         landing.join().unwrap();
@@ -318,23 +310,49 @@ fn r20_callers_of_an_abandoned_flight_ask_again() {
     });
 }
 
+/// A flight that is stuck ends at last, in the way of `end`, while two callers
+/// take over or find it ended.
+fn end_a_stuck_flight(bench: &Arc<Bench>, end: fn(&Bench)) -> Vec<Result<Arc<Entry>, Error>> {
+    let first = bench.acquire();
+    bench.advance(STUCK);
+    let ending = in_thread(bench, end);
+    let callers = [(); 2].map(|()| in_thread(bench, |bench| bench.acquire()));
+    ending.join().unwrap();
+    let mut callers: Vec<_> = callers.map(|caller| caller.join().unwrap()).into();
+    callers.push(bench.acquire());
+    assert!(bench.launched() <= 2, "one flight at a time");
+    bench.fly_all();
+    callers.push(first);
+    let outcomes = callers.into_iter().map(|acquired| bench.settle(acquired));
+    outcomes.collect()
+}
+
 #[test]
-fn r28_a_stuck_flight_that_lands_late_does_not_end_the_one_that_took_over() {
-    explore("two callers while a stuck flight lands", || {
-        let bench = Bench::new();
-        let first = bench.acquire();
-        bench.advance(STUCK);
-        let landing = in_thread(&bench, Bench::fly);
-        let callers = [(); 2].map(|()| in_thread(&bench, |bench| bench.acquire()));
-        landing.join().unwrap();
-        let mut callers: Vec<_> = callers.map(|caller| caller.join().unwrap()).into();
-        callers.push(first);
-        callers.push(bench.acquire());
-        assert!(bench.launched() <= 2, "one flight at a time");
-        bench.fly_all();
-        for acquired in callers {
-            assert_eq!(bench.settle(acquired).unwrap().generation, 1);
+fn r28_a_stuck_flight_that_fails_late_does_not_end_the_one_that_took_over() {
+    explore("two callers while a stuck flight fails", || {
+        let bench = Bench::answering(|number| match number {
+            1 => Err(Error::new(ErrorKind::Unreachable, "down")),
+            _ => AccessToken::expiring_in(&format!("token-{number}"), HOUR),
+        });
+        let outcomes = end_a_stuck_flight(&bench, Bench::fly);
+        let taken_over = bench.launched() == 2;
+        for outcome in outcomes {
+            match outcome {
+                Ok(entry) => assert_eq!(entry.token.secret(), "token-2"),
+                Err(_) => assert!(!taken_over, "its failure is nobody's any more"),
+            }
         }
+    });
+}
+
+#[test]
+fn r28_a_stuck_flight_that_is_dropped_late_does_not_end_the_one_that_took_over() {
+    explore("two callers while a stuck flight is dropped", || {
+        let bench = Bench::new();
+        for outcome in end_a_stuck_flight(&bench, |bench| drop(bench.next_task())) {
+            assert_eq!(outcome.unwrap().generation, 1);
+        }
+        assert_eq!(bench.launched(), 2);
     });
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use loom::thread;
 
-use super::Explored;
+use super::explore;
 use crate::Audience;
 use crate::cache::Key;
 use crate::cache::slots::Slots;
@@ -15,14 +15,6 @@ fn key(number: usize) -> Key {
         tenant: None,
         claims: None,
     }
-}
-
-fn explore(what: &'static str, model: impl Fn() + Send + Sync + 'static) {
-    let explored = Explored::new(what);
-    loom::model::Builder::new().check(move || {
-        explored.one_more();
-        model();
-    });
 }
 
 #[test]

@@ -1,0 +1,349 @@
+//! Whole flights behind the public face, in random orders of every step of
+//! callers, flights and whoever disturbs them.
+//!
+//! A caller that nobody wakes is a deadlock, which the checker reports.
+
+use std::future::pending;
+use std::panic::resume_unwind;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use shuttle::future::{JoinHandle, block_on, spawn, yield_now};
+use shuttle::scheduler::{DfsScheduler, PctScheduler, RandomScheduler, Scheduler};
+use shuttle::{Config, Runner};
+
+use super::checked_runtime::{CheckedRuntime, PAUSE};
+use super::lock;
+use crate::{AccessToken, Credential, Error, ErrorKind, TokenCache, TokenRequest, credential_fn};
+
+const VAULT: &str = "https://vault.azure.net";
+const GRAPH: &str = "https://graph.microsoft.com";
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Longer than a flight may take.
+const STUCK: Duration = Duration::from_secs(126);
+
+/// How often the credential was called, and how often at the same time.
+#[derive(Clone, Default)]
+struct Calls(Arc<Mutex<Counts>>);
+
+#[derive(Default)]
+struct Counts {
+    all: usize,
+    under_way: usize,
+    most: usize,
+}
+
+impl Calls {
+    fn begin(&self) -> (usize, impl Drop + Send + use<>) {
+        struct End(Calls);
+        impl Drop for End {
+            fn drop(&mut self) {
+                lock(&self.0.0).under_way -= 1;
+            }
+        }
+        let mut counts = lock(&self.0);
+        counts.all += 1;
+        counts.under_way += 1;
+        counts.most = counts.most.max(counts.under_way);
+        (counts.all, End(self.clone()))
+    }
+
+    fn all(&self) -> usize {
+        lock(&self.0).all
+    }
+
+    fn most(&self) -> usize {
+        lock(&self.0).most
+    }
+}
+
+type Answer = fn(usize) -> Result<AccessToken, Error>;
+
+fn token(number: usize) -> Result<AccessToken, Error> {
+    AccessToken::expiring_in(&format!("token-{number}"), HOUR)
+}
+
+fn down() -> Error {
+    Error::new(ErrorKind::Unreachable, "down")
+}
+
+/// Takes a while to give its answer.
+fn slow(answer: Answer) -> (impl Credential, Calls) {
+    let calls = Calls::default();
+    let counted = calls.clone();
+    let credential = credential_fn(move |_| {
+        let calls = counted.clone();
+        async move {
+            let (number, _under_way) = calls.begin();
+            yield_now().await;
+            answer(number)
+        }
+    });
+    (credential, calls)
+}
+
+struct Bench {
+    tokens: TokenCache,
+    runtime: CheckedRuntime,
+    calls: Calls,
+}
+
+type Caller = JoinHandle<Result<AccessToken, Error>>;
+
+impl Bench {
+    fn new(answer: Answer) -> Self {
+        let (credential, calls) = slow(answer);
+        Self::with(credential, calls)
+    }
+
+    fn with(credential: impl Credential, calls: Calls) -> Self {
+        let runtime = CheckedRuntime::default();
+        let tokens = TokenCache::builder(credential)
+            .runtime(runtime.clone())
+            .build();
+        Self {
+            tokens,
+            runtime,
+            calls,
+        }
+    }
+
+    fn caller(&self, request: TokenRequest) -> Caller {
+        let tokens = self.tokens.clone();
+        spawn(async move { tokens.token_for(&request).await })
+    }
+
+    fn callers<const N: usize>(&self) -> [Caller; N] {
+        [(); N].map(|()| self.caller(TokenRequest::new(VAULT)))
+    }
+
+    async fn succeeds_after(&self, wait: Duration) -> AccessToken {
+        self.runtime.advance(wait);
+        self.tokens.token(VAULT).await.unwrap()
+    }
+}
+
+/// Drops what `callers` wait with, some time.
+fn cancel(callers: &[Caller]) {
+    for caller in callers {
+        let caller = caller.abort_handle();
+        spawn(async move { caller.abort() });
+    }
+}
+
+/// Runs `model` in as many orders as `scheduler` has.
+fn run<F: Future<Output = ()>>(
+    what: &str,
+    scheduler: impl Scheduler + 'static,
+    model: impl Fn() -> F + Send + Sync + 'static,
+) {
+    let mut config = Config::new();
+    config.silence_warnings = true;
+    let executions = Runner::new(scheduler, config).run(move || block_on(model()));
+    println!("{what}: {executions} executions");
+}
+
+/// Runs `model` in `TOWER_BEARER_SCHEDULES` random orders, or `least` if that is
+/// more, and in a tenth as many that change threads at few, well-spread points.
+fn explore<F: Future<Output = ()> + 'static>(what: &str, least: usize, model: fn() -> F) {
+    let asked = std::env::var("TOWER_BEARER_SCHEDULES")
+        .ok()
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(20_000);
+    let orders = least.max(asked);
+    run(what, RandomScheduler::new(orders), model);
+    run(what, PctScheduler::new(3, orders / 10), model);
+}
+
+#[test]
+fn r22_callers_may_leave_at_any_point_and_all_others_are_served_by_one_fetch() {
+    explore("callers leave", 100_000, || async {
+        let bench = Bench::new(token);
+        let callers = bench.callers::<4>();
+        cancel(&callers[..2]);
+        for (number, caller) in callers.into_iter().enumerate() {
+            match caller.await {
+                Ok(outcome) => assert_eq!(outcome.unwrap().secret(), "token-1"),
+                Err(_) => assert!(number < 2, "nobody cancelled this one"),
+            }
+        }
+        let later = bench.succeeds_after(Duration::ZERO).await;
+        assert_eq!(later.secret(), "token-1");
+        assert_eq!(bench.calls.all(), 1);
+    });
+}
+
+#[test]
+fn r22_every_order_in_which_a_caller_leaves() {
+    let scheduler = DfsScheduler::new(None, false);
+    run("a caller leaves, in every order", scheduler, || async {
+        let bench = Bench::new(token);
+        let [caller] = bench.callers();
+        caller.abort();
+        drop(caller.await);
+        assert!(bench.tokens.token(VAULT).await.is_ok());
+        assert_eq!(bench.calls.all(), 1);
+    });
+}
+
+#[test]
+fn r26_r28_callers_of_flights_that_are_dropped_get_a_token_from_the_next() {
+    explore("flights are dropped", 0, || async {
+        let bench = Bench::new(token);
+        bench.runtime.keep_time();
+        let callers = bench.callers::<3>();
+        cancel(&callers[..1]);
+        for _ in 0..2 {
+            let runtime = bench.runtime.clone();
+            spawn(async move { runtime.drop_tasks() });
+        }
+        for (number, caller) in callers.into_iter().enumerate() {
+            match caller.await {
+                Ok(outcome) => assert!(outcome.is_ok()),
+                Err(_) => assert_eq!(number, 0),
+            }
+        }
+        bench.succeeds_after(PAUSE).await;
+        assert_eq!(bench.calls.most(), 1, "one fetch at a time");
+        assert!(bench.calls.all() <= 3);
+    });
+}
+
+#[test]
+fn r23_a_panic_is_everybodys_error_and_the_next_fetch_is_fine() {
+    explore("the credential panics", 0, || async {
+        let bench = Bench::new(|number| match number {
+            // Without the message that a panic prints.
+            1 => resume_unwind(Box::new("the credential's fault")),
+            _ => token(number),
+        });
+        let callers = bench.callers::<3>();
+        cancel(&callers[..1]);
+        for (number, caller) in callers.into_iter().enumerate() {
+            match caller.await {
+                Ok(outcome) => assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Aborted),
+                Err(_) => assert_eq!(number, 0),
+            }
+        }
+        assert_eq!(bench.calls.all(), 1);
+        bench.succeeds_after(PAUSE).await;
+        assert_eq!(bench.calls.all(), 2);
+    });
+}
+
+#[test]
+fn r08_a_failure_is_shared_and_the_next_fetch_waits_for_its_end() {
+    explore("a fetch fails", 0, || async {
+        let bench = Bench::new(|number| match number {
+            1 => Err(down()),
+            _ => token(number),
+        });
+        let callers = bench.callers::<3>();
+        cancel(&callers[..1]);
+        for (number, caller) in callers.into_iter().enumerate() {
+            match caller.await {
+                Ok(outcome) => assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Unreachable),
+                Err(_) => assert_eq!(number, 0),
+            }
+        }
+        assert_eq!(bench.calls.all(), 1);
+        bench.succeeds_after(PAUSE).await;
+        assert_eq!(bench.calls.all(), 2);
+    });
+}
+
+#[test]
+fn r09_an_authority_that_asks_for_quiet_gets_it_from_every_key() {
+    explore("two keys are throttled", 0, || async {
+        let bench = Bench::new(|_| {
+            Err(Error::new(ErrorKind::Throttled, "later").with_retry_after(60 * PAUSE))
+        });
+        let callers = [VAULT, GRAPH].map(|audience| bench.caller(TokenRequest::new(audience)));
+        for caller in callers {
+            let error = caller.await.unwrap().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Throttled);
+        }
+        // Each may have started before the other was refused.
+        let before = bench.calls.all();
+        assert!(before <= 2);
+        bench.runtime.advance(59 * PAUSE);
+        for audience in [VAULT, GRAPH] {
+            assert!(bench.tokens.token(audience).await.is_err());
+        }
+        assert_eq!(bench.calls.all(), before);
+    });
+}
+
+#[test]
+fn r27_i7_the_flight_ends_with_the_last_who_may_want_its_token() {
+    explore("the last handle is dropped", 0, || async {
+        let calls = Calls::default();
+        let counted = calls.clone();
+        let endless = credential_fn(move |_| {
+            let calls = counted.clone();
+            async move {
+                let _under_way = calls.begin();
+                pending().await
+            }
+        });
+        let bench = Bench::with(endless, calls.clone());
+        let callers = bench.callers::<3>();
+        cancel(&callers);
+        let Bench {
+            tokens, runtime, ..
+        } = bench;
+        drop(tokens);
+        for caller in callers {
+            assert!(caller.await.is_err(), "no token ever came");
+        }
+        runtime.idle().await;
+        assert_eq!(lock(&calls.0).under_way, 0);
+        assert!(calls.all() <= 1);
+    });
+}
+
+#[test]
+fn r28_a_flight_that_nobody_drives_is_taken_over() {
+    explore("a flight is stuck", 0, || async {
+        let bench = Bench::new(token);
+        let callers = bench.callers::<2>();
+        let runtime = bench.runtime.clone();
+        let tokens = bench.tokens.clone();
+        let late = spawn(async move {
+            runtime.freeze_tasks();
+            runtime.advance(STUCK);
+            tokens.token(VAULT).await
+        });
+        assert!(late.await.unwrap().is_ok());
+        for caller in callers {
+            if let Err(error) = caller.await.unwrap() {
+                assert_eq!(error.kind(), ErrorKind::Timeout);
+            }
+        }
+        bench.succeeds_after(PAUSE).await;
+        assert!(bench.calls.most() <= 2, "the stuck one, and one at a time");
+    });
+}
+
+#[test]
+fn r35_r36_refusals_of_one_token_are_answered_by_one_fetch() {
+    explore("a token is refused", 0, || async {
+        let bench = Bench::new(token);
+        let first = bench.succeeds_after(Duration::ZERO).await;
+        bench.runtime.advance(PAUSE);
+        let refusals =
+            [(); 3].map(|()| bench.caller(TokenRequest::new(VAULT).with_refused(first.clone())));
+        cancel(&refusals[..1]);
+        let reader = bench.caller(TokenRequest::new(VAULT));
+        for (number, caller) in refusals.into_iter().enumerate() {
+            match caller.await {
+                Ok(outcome) => assert_eq!(outcome.unwrap().secret(), "token-2"),
+                Err(_) => assert_eq!(number, 0),
+            }
+        }
+        assert!(reader.await.unwrap().is_ok());
+        assert_eq!(bench.calls.all(), 2);
+        assert_eq!(bench.calls.most(), 1);
+    });
+}
