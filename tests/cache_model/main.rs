@@ -7,7 +7,7 @@ mod provider;
 
 use std::time::Duration;
 
-use model::{Answer, Model, Seen};
+use model::{Answer, Life, Model, Seen};
 use proptest::prelude::*;
 use provider::Provider;
 use tokio::task::JoinHandle;
@@ -37,12 +37,15 @@ enum Step {
     AskRefusing(usize, bool),
     /// Drops the caller who has waited for longest.
     Leave,
-    /// The fetch of a key brings a new token.
-    AnswerToken(usize, Duration, Option<Duration>),
-    /// It brings the newest token again, good for so long.
+    /// The fetch of a key brings a new token, whose end is told by the calendar
+    /// or not.
+    AnswerToken(usize, Duration, bool, Option<Duration>),
+    /// It brings the last one again: good for so long, or until the same end.
     AnswerSame(usize, Duration),
     AnswerFailure(usize, ErrorKind, Option<Duration>),
     Advance(Duration),
+    /// Lets so many percent of what is left of a key's newest token pass.
+    Age(usize, u32),
     WallForward(Duration),
     WallBack(Duration),
     Suspend(Duration),
@@ -72,14 +75,15 @@ fn step() -> impl Strategy<Value = Step> {
         8 => key.clone().prop_map(Step::Ask),
         3 => (key.clone(), any::<bool>()).prop_map(|(key, newest)| Step::AskRefusing(key, newest)),
         1 => Just(Step::Leave),
-        6 => (key.clone(), any_duration(), proptest::option::of(any_duration()))
-            .prop_map(|(key, life, hint)| Step::AnswerToken(key, life, hint)),
+        6 => (key.clone(), any_duration(), any::<bool>(), proptest::option::of(any_duration()))
+            .prop_map(|(key, life, calendar, hint)| Step::AnswerToken(key, life, calendar, hint)),
         2 => (key.clone(), any_duration()).prop_map(|(key, life)| Step::AnswerSame(key, life)),
         2 => (key.clone(), kind).prop_map(|(key, kind)| Step::AnswerFailure(key, kind, None)),
-        1 => (key, duration(100)).prop_map(|(key, wait)| {
+        1 => (key.clone(), duration(100)).prop_map(|(key, wait)| {
             Step::AnswerFailure(key, ErrorKind::Throttled, Some(wait))
         }),
-        8 => any_duration().prop_map(Step::Advance),
+        4 => any_duration().prop_map(Step::Advance),
+        4 => (key.clone(), 0..110_u32).prop_map(|(key, percent)| Step::Age(key, percent)),
         1 => duration(10_000).prop_map(Step::WallForward),
         1 => duration(10_000).prop_map(Step::WallBack),
         1 => duration(10_000).prop_map(Step::Suspend),
@@ -109,14 +113,14 @@ struct World {
     model: Model,
     waiting: Vec<Caller>,
     /// Every token of each key that the provider has given.
-    given: Vec<Vec<String>>,
+    given: Vec<Vec<(String, Life)>>,
 }
 
 impl World {
     fn new(seed: u64) -> Self {
         let runtime = ManualRuntime::with_seed(seed);
         let provider = Provider::new();
-        let credential = provider.credential((0..KEYS).map(request).collect());
+        let credential = provider.credential(&[0, 1, 2, 3].map(request));
         Self {
             tokens: TokenCache::builder(credential)
                 .runtime(runtime.clone())
@@ -135,7 +139,7 @@ impl World {
             Step::Ask(key) => self.ask(key, None).await,
             Step::AskRefusing(key, newest) => {
                 let refused = self.given[key].iter().rev().nth(usize::from(!newest));
-                let refused = refused.cloned();
+                let refused = refused.map(|(text, _)| text.clone());
                 self.ask(key, refused).await;
             }
             Step::Leave => {
@@ -143,12 +147,21 @@ impl World {
                     self.waiting.remove(0).outcome.abort();
                 }
             }
-            Step::AnswerToken(key, life, refresh_in) => {
+            Step::AnswerToken(key, life, calendar, refresh_in) => {
                 let text = format!("key-{key}.{}", self.given[key].len());
+                let life = if calendar {
+                    Life::On(self.runtime.now().wall + life)
+                } else {
+                    Life::In(life)
+                };
                 self.answer(key, token(text, life, refresh_in)).await;
             }
             Step::AnswerSame(key, life) => {
-                if let Some(text) = self.model.newest(key) {
+                if let Some((text, said)) = self.given[key].last().cloned() {
+                    let life = match said {
+                        Life::In(_) => Life::In(life),
+                        Life::On(end) => Life::On(end),
+                    };
                     self.answer(key, token(text, life, None)).await;
                 }
             }
@@ -157,6 +170,10 @@ impl World {
                     .await;
             }
             Step::Advance(by) => self.advance(by).await,
+            Step::Age(key, percent) => {
+                let left = self.model.left(key, self.runtime.now());
+                self.advance(left * percent / 100).await;
+            }
             Step::WallForward(by) => self.runtime.step_wall_forward(by),
             Step::WallBack(by) => self.runtime.step_wall_back(by),
             Step::Suspend(by) => self.runtime.suspend(by),
@@ -195,8 +212,8 @@ impl World {
         let Some(asked_at) = self.provider.asked_at(key).pop() else {
             return;
         };
-        if let Answer::Token { text, .. } = &answer {
-            self.given[key].push(text.clone());
+        if let Answer::Token { text, life, .. } = &answer {
+            self.given[key].push((text.clone(), *life));
         }
         self.provider.answer(key, answer.clone());
         self.land(key, asked_at, answer).await;
@@ -272,7 +289,7 @@ impl World {
     }
 }
 
-fn token(text: String, life: Duration, refresh_in: Option<Duration>) -> Answer {
+fn token(text: String, life: Life, refresh_in: Option<Duration>) -> Answer {
     Answer::Token {
         text,
         life,

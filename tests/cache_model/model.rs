@@ -4,7 +4,7 @@
 //! fetched, after it something must be, and within it either is right.
 
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tower_bearer::{ErrorKind, Timestamp};
 
@@ -21,13 +21,19 @@ const ROUNDING: Duration = Duration::from_millis(1);
 pub(crate) enum Answer {
     Token {
         text: String,
-        life: Duration,
+        life: Life,
         refresh_in: Option<Duration>,
     },
     Failure {
         kind: ErrorKind,
         retry_after: Option<Duration>,
     },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Life {
+    In(Duration),
+    On(SystemTime),
 }
 
 /// What a caller sees at once.
@@ -178,11 +184,22 @@ impl Model {
                 life,
                 refresh_in,
             } => {
-                if fetch.forced && slot.token.as_ref().is_some_and(|token| token.text == text) {
+                let same = slot.token.as_ref().filter(|token| token.text == text);
+                if fetch.forced && same.is_some() {
                     slot.force_from = slot.force_from.max(now.monotonic + 30 * SECOND);
                 }
-                let skew = (30 * SECOND).min(life / 10);
-                let ends = later(asked_at, life - skew);
+                let wall = asked_at.wall;
+                let whole = match life {
+                    Life::In(life) => life,
+                    Life::On(end) => end.duration_since(wall).unwrap_or_default(),
+                };
+                let skew = (30 * SECOND).min(whole / 10);
+                let mut ends = later(asked_at, whole.saturating_sub(skew));
+                if let (Life::On(_), Some(same)) = (life, same) {
+                    // A clock that was set back does not lengthen its life.
+                    ends.monotonic = ends.monotonic.min(same.ends.monotonic);
+                    ends.wall = ends.wall.min(same.ends.wall);
+                }
                 let left = left(ends, now);
                 if !left.is_zero() {
                     let due = due(asked_at, now, left, skew, refresh_in);
@@ -227,9 +244,10 @@ impl Model {
         (starts <= now).then_some(starts)
     }
 
-    /// The newest token of `key`, good or not.
-    pub(crate) fn newest(&self, key: usize) -> Option<String> {
-        Some(self.keys[key].token.as_ref()?.text.clone())
+    /// How long the newest token of `key` is good still.
+    pub(crate) fn left(&self, key: usize, now: Timestamp) -> Duration {
+        let token = self.keys[key].token.as_ref();
+        token.map_or(Duration::ZERO, |token| left(token.ends, now))
     }
 
     /// When the first of all fetches begins, or is given up, until `end`.
@@ -270,12 +288,13 @@ fn due(
     let hint = refresh_in.map(|hint| left(later(asked_at, hint), now));
     match hint {
         Some(hint) if !hint.is_zero() && hint < left_of_life => {
-            hint.saturating_sub(ROUNDING)..hint + (left_of_life - hint) / 10 + ROUNDING
+            hint.saturating_sub(ROUNDING)..hint + left_of_life.saturating_sub(hint) / 10 + ROUNDING
         }
         _ => {
-            let latest = match left_of_life > 600 * SECOND {
-                true => left_of_life + skew - 300 * SECOND,
-                false => left_of_life,
+            let latest = if left_of_life > 600 * SECOND {
+                (left_of_life + skew).saturating_sub(300 * SECOND)
+            } else {
+                left_of_life
             };
             let (first, last) = (left_of_life.mul_f64(0.5), left_of_life.mul_f64(0.7));
             first.min(latest).saturating_sub(ROUNDING)..last.min(latest) + ROUNDING

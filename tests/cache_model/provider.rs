@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::oneshot;
 use tower_bearer::{AccessToken, Credential, Error, Timestamp, TokenRequest, credential_fn};
 
-use crate::model::Answer;
+use crate::model::{Answer, Life};
 
 struct Fetch {
     key: usize,
@@ -26,7 +26,7 @@ impl Provider {
     }
 
     /// Knows a fetch's key by what is asked for, and by nothing else.
-    pub(crate) fn credential(&self, keys: Vec<TokenRequest>) -> impl Credential + use<> {
+    pub(crate) fn credential(&self, keys: &[TokenRequest]) -> impl Credential + use<> {
         let fetches = Arc::clone(&self.fetches);
         let named = |request: &TokenRequest| {
             (
@@ -79,7 +79,10 @@ fn said(answer: Answer) -> Result<AccessToken, Error> {
             life,
             refresh_in,
         } => {
-            let token = AccessToken::expiring_in(&text, life)?;
+            let token = match life {
+                Life::In(life) => AccessToken::expiring_in(&text, life)?,
+                Life::On(end) => AccessToken::expiring_on(&text, end)?,
+            };
             Ok(match refresh_in {
                 Some(hint) => token.with_refresh_in(hint),
                 None => token,

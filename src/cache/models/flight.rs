@@ -20,6 +20,9 @@ const VAULT: &str = "https://vault.azure.net";
 const GRAPH: &str = "https://graph.microsoft.com";
 const HOUR: Duration = Duration::from_secs(3600);
 
+/// Past the refresh point of a token of one hour, before its end.
+const DUE: Duration = Duration::from_secs(2000);
+
 /// Longer than a flight may take.
 const STUCK: Duration = Duration::from_secs(126);
 
@@ -188,6 +191,25 @@ fn r22_every_order_in_which_a_caller_leaves() {
 }
 
 #[test]
+fn r02_readers_at_the_refresh_point_make_one_fetch_however_long_it_takes() {
+    explore("readers find their token due", 0, || async {
+        let bench = Bench::new(token);
+        bench.succeeds_after(Duration::ZERO).await;
+        bench.runtime.advance(DUE);
+        let readers = bench.callers::<3>();
+        let runtime = bench.runtime.clone();
+        spawn(async move { runtime.advance(5 * PAUSE) });
+        for reader in readers {
+            assert!(reader.await.unwrap().is_ok());
+        }
+        bench.runtime.idle().await;
+        assert_eq!(bench.calls.all(), 2);
+        let newest = bench.succeeds_after(Duration::ZERO).await;
+        assert_eq!(newest.secret(), "token-2");
+    });
+}
+
+#[test]
 fn r26_r28_callers_of_flights_that_are_dropped_get_a_token_from_the_next() {
     explore("flights are dropped", 0, || async {
         let bench = Bench::new(token);
@@ -300,6 +322,31 @@ fn r27_i7_the_flight_ends_with_the_last_who_may_want_its_token() {
         runtime.idle().await;
         assert_eq!(lock(&calls.0).under_way, 0);
         assert!(calls.all() <= 1);
+    });
+}
+
+#[test]
+fn r27_callers_that_still_wait_are_served_after_the_last_handle_is_gone() {
+    explore("callers outlive the last handle", 0, || async {
+        let Bench {
+            tokens,
+            runtime,
+            calls,
+        } = Bench::new(token);
+        let callers = [(); 3].map(|()| {
+            let tokens = tokens.clone();
+            spawn(async move { tokens.token(VAULT).await })
+        });
+        drop(tokens);
+        cancel(&callers[..1]);
+        for (number, caller) in callers.into_iter().enumerate() {
+            match caller.await {
+                Ok(outcome) => assert_eq!(outcome.unwrap().secret(), "token-1"),
+                Err(_) => assert_eq!(number, 0),
+            }
+        }
+        runtime.idle().await;
+        assert_eq!(calls.all(), 1);
     });
 }
 

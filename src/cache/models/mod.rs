@@ -1,7 +1,13 @@
 //! The cache's concurrency, put before checkers that choose the order of all
 //! that happens: loom for the slot, in every order, and shuttle for whole
 //! flights, in random ones. `.ci/models.sh` runs them.
-#![allow(clippy::print_stdout, reason = "how much was explored is the result")]
+#![allow(
+    clippy::print_stdout,
+    clippy::panic,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "how much was explored is the result, and a panic is a failure"
+)]
 
 #[cfg(tower_bearer_shuttle)]
 mod checked_runtime;

@@ -191,7 +191,7 @@ fn r02_readers_at_the_refresh_point_start_one_flight() {
     explore("three readers at the refresh point", || {
         let bench = Bench::with_token();
         bench.advance(DUE);
-        let readers = [(); 3].map(|()| in_thread(&bench, |bench| bench.current()));
+        let readers = [(); 3].map(|()| in_thread(&bench, Bench::current));
         for reader in readers {
             assert_eq!(reader.join().unwrap().unwrap().generation, 1);
         }
@@ -242,7 +242,7 @@ fn i6_no_wish_for_a_refresh_is_lost_when_the_flight_fails() {
         bench.current();
 
         let landing = in_thread(&bench, Bench::fly);
-        let readers = [(); 2].map(|()| in_thread(&bench, |bench| bench.current()));
+        let readers = [(); 2].map(|()| in_thread(&bench, Bench::current));
         landing.join().unwrap();
         for reader in readers {
             assert_eq!(reader.join().unwrap().unwrap().generation, 1);
@@ -264,7 +264,7 @@ fn i6_no_wish_for_a_refresh_is_lost_when_the_flight_is_abandoned() {
         bench.current();
 
         let stopping = in_thread(&bench, |bench| drop(bench.next_task()));
-        let readers = [(); 2].map(|()| in_thread(&bench, |bench| bench.current()));
+        let readers = [(); 2].map(|()| in_thread(&bench, Bench::current));
         stopping.join().unwrap();
         for reader in readers {
             assert_eq!(reader.join().unwrap().unwrap().generation, 1);
@@ -282,7 +282,7 @@ fn r01_callers_without_a_token_share_the_flight_that_lands_meanwhile() {
         let bench = Bench::new();
         let first = bench.acquire();
         let landing = in_thread(&bench, Bench::fly);
-        let callers = [(); 2].map(|()| in_thread(&bench, |bench| bench.acquire()));
+        let callers = [(); 2].map(|()| in_thread(&bench, Bench::acquire));
         landing.join().unwrap();
         let callers = callers.map(|caller| caller.join().unwrap());
         assert_eq!(bench.launched(), 1);
@@ -298,7 +298,7 @@ fn r20_callers_of_an_abandoned_flight_ask_again() {
         let bench = Bench::new();
         let first = bench.acquire();
         let stopping = in_thread(&bench, |bench| drop(bench.next_task()));
-        let callers = [(); 2].map(|()| in_thread(&bench, |bench| bench.acquire()));
+        let callers = [(); 2].map(|()| in_thread(&bench, Bench::acquire));
         stopping.join().unwrap();
         let callers = callers.map(|caller| caller.join().unwrap());
         assert!(bench.launched() <= 2);
@@ -316,7 +316,7 @@ fn end_a_stuck_flight(bench: &Arc<Bench>, end: fn(&Bench)) -> Vec<Result<Arc<Ent
     let first = bench.acquire();
     bench.advance(STUCK);
     let ending = in_thread(bench, end);
-    let callers = [(); 2].map(|()| in_thread(bench, |bench| bench.acquire()));
+    let callers = [(); 2].map(|()| in_thread(bench, Bench::acquire));
     ending.join().unwrap();
     let mut callers: Vec<_> = callers.map(|caller| caller.join().unwrap()).into();
     callers.push(bench.acquire());
@@ -411,7 +411,7 @@ fn r36_a_refusal_a_reader_and_a_landing_refresh_make_one_fetch() {
         bench.advance(A_WHILE);
 
         let landing = in_thread(&bench, Bench::fly);
-        let reading = in_thread(&bench, |bench| bench.current());
+        let reading = in_thread(&bench, Bench::current);
         let renewed = in_thread(&bench, move |bench| bench.renew(&refused));
         landing.join().unwrap();
         assert!(reading.join().unwrap().is_some());

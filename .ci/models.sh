@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# The models of the cache's concurrency (src/cache/models): the slot in every
+# order of its steps under loom, whole flights in random orders under shuttle.
+#
+#   TOWER_BEARER_SCHEDULES=1000000 bash .ci/models.sh
+#
+# runs each flight in that many orders. A failing order is printed, and
+# `shuttle::replay` plays it again.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# Optimised enough to run fast, not so much that it takes long to build.
+export CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_DEV_DEBUG=line-tables-only
+target=${CARGO_TARGET_DIR:-target}
+for checker in loom shuttle; do
+    RUSTFLAGS="${RUSTFLAGS:-} --cfg tower_bearer_$checker" \
+        cargo test --quiet --lib --no-default-features --target-dir "$target/$checker" \
+        models -- --nocapture
+done
