@@ -89,6 +89,10 @@ impl Window {
     pub(crate) fn is_due(&self, now: Timestamp) -> bool {
         now.monotonic >= self.refresh_at.monotonic || now.wall >= self.refresh_at.wall
     }
+
+    pub(crate) fn left_until_due(&self, now: Timestamp) -> Duration {
+        left_until(self.refresh_at, now)
+    }
 }
 
 fn later(moment: Timestamp, by: Duration) -> Timestamp {

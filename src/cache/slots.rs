@@ -64,6 +64,16 @@ impl Slots {
         self.insert(shard, key, now)
     }
 
+    pub(super) fn all(&self) -> Vec<Arc<Slot>> {
+        let shards = self.shards.iter().map(ArcSwap::load);
+        shards
+            .flat_map(|shard| {
+                let slots = shard.values().map(|place| Arc::clone(&place.slot));
+                slots.collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
     fn shard(&self, hash: u64) -> Option<&ArcSwap<Shard>> {
         // The low bits choose the bucket inside the shard.
         let index = usize::try_from(hash >> 57).unwrap_or_default() % SHARDS;

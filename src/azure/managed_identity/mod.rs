@@ -94,6 +94,11 @@ impl Credential for ManagedIdentityCredential {
     fn tenant(&self, _: &TenantId) -> Option<TenantId> {
         None
     }
+
+    /// The endpoint answers 429 to about five requests a second.
+    fn max_concurrency(&self) -> usize {
+        5
+    }
 }
 
 impl fmt::Debug for ManagedIdentityCredential {
