@@ -218,6 +218,23 @@ async fn warm_keys_do_not_make_room_for_others() {
     assert_eq!(at_once(&tokens, VAULT).unwrap().secret(), "token-1");
 }
 
+#[tokio::test]
+async fn t30_no_more_keys_are_kept_warm_than_there_may_be() {
+    let runtime = ManualRuntime::new();
+    let (credential, _) = issuer(|number, _| async move { token(number) });
+    let tokens = TokenCache::builder(credential)
+        .runtime(runtime.clone())
+        .max_keys(4)
+        .build();
+    for number in 0..100 {
+        tokens.keep_warm(format!("api://{number}")).unwrap();
+        runtime.settle().await;
+    }
+    assert_eq!(tokens.status().len(), 4);
+    runtime.run_for(Duration::from_secs(60)).await;
+    assert_eq!(runtime.live_tasks(), 4);
+}
+
 #[test]
 fn r28_another_runtime_takes_over_what_one_left_behind() {
     let clock = ManualRuntime::new();

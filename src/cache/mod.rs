@@ -42,7 +42,11 @@ use crate::{AccessToken, Audience, Error, ErrorKind, Principal};
 ///   back-off lasts (1 to 30 seconds, 10 to 60 after a refusal, or what
 ///   `Retry-After` says) and then tried again, for ever.
 /// - Keys (audience, tenant, claims) have nothing to do with each other: a
-///   slow fetch for one never delays another.
+///   slow fetch for one never delays a token of another that is at hand. Only
+///   [so many](Credential::max_concurrency) fetches are under way at once.
+/// - A key can be [kept warm](Self::keep_warm) by timer, a program can
+///   [wait](Self::ready) for its first tokens, and the cache
+///   [tells](Self::status) what it holds.
 /// - Dropping the last clone, and the last request that waits for a token,
 ///   ends every task.
 ///
@@ -185,8 +189,9 @@ impl TokenCache {
     /// so that not even the first request after a quiet night waits. A refused
     /// token in the request is of no account.
     ///
-    /// The key stays warm until the last clone of the cache is dropped, and
-    /// does not make room for others while there are idle ones.
+    /// The key stays warm until the last clone of the cache is dropped. It
+    /// makes room for others only when there are
+    /// [as many keys](TokenCacheBuilder::max_keys) as may be and none is idle.
     ///
     /// ```
     /// # use std::time::Duration;

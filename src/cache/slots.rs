@@ -114,7 +114,9 @@ impl Slots {
                 let current = shard.load();
                 if let Some(victim) = idlest(&current, even_in_use) {
                     let mut next = Shard::clone(&current);
-                    next.remove(&victim);
+                    if let Some(place) = next.remove(&victim) {
+                        place.slot.let_cool();
+                    }
                     shard.store(Arc::new(next));
                     return;
                 }

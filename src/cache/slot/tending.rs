@@ -38,6 +38,15 @@ impl Slot {
         spawned
     }
 
+    /// The task that keeps this slot warm ends at its next look.
+    pub(in super::super) fn let_cool(&self) {
+        self.lock().kept_warm = KeptWarm::No;
+    }
+
+    fn is_kept_warm(&self) -> bool {
+        self.lock().kept_warm != KeptWarm::No
+    }
+
     /// Takes up again what a task did whose runtime has gone away.
     pub(in super::super) fn keep_tended(self: &Arc<Self>, source: &Arc<Source>) {
         let untended = self.lock().kept_warm == KeptWarm::Untended;
@@ -128,7 +137,7 @@ impl Tender {
     fn tend(self, source: Arc<Source>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let tending = async {
-                loop {
+                while self.0.is_kept_warm() {
                     let next = self.0.look_after(&source, source.runtime.now());
                     let rest = Next::Rest(LOOK_INTERVAL);
                     next.unwrap_or(rest).wait(&source).await;
@@ -141,6 +150,9 @@ impl Tender {
 
 impl Drop for Tender {
     fn drop(&mut self) {
-        self.0.lock().kept_warm = KeptWarm::Untended;
+        let mut state = self.0.lock();
+        if state.kept_warm == KeptWarm::Tended {
+            state.kept_warm = KeptWarm::Untended;
+        }
     }
 }
