@@ -55,8 +55,9 @@ use crate::{ResolveAudience, TokenCache};
 ///
 /// A request that waits for its first token holds the ready inner service, and
 /// with it a place in a `ConcurrencyLimit` that is inside of the layer. A
-/// credential must never send through the same limited client: give it a
-/// transport of its own, as all of this crate's have.
+/// credential must never send through the same limited client: each would wait
+/// for the other until the request's deadline. Give it a transport of its own,
+/// as all of this crate's have.
 ///
 /// ```
 /// use std::time::Duration;

@@ -6,6 +6,7 @@
 mod issuer;
 mod paths;
 mod probe;
+mod same_client;
 mod stacks;
 
 use bytes::Bytes;
