@@ -19,8 +19,8 @@ use issuer::{HOUR, issuer};
 use tower::util::BoxCloneService;
 use tower::{Service, ServiceBuilder, ServiceExt as _};
 use tower_bearer::{
-    AccessToken, BearerAuthError, BearerAuthLayer, Claims, ErrorKind, Hosts, TokenCache,
-    TokenRequest, UnknownHosts,
+    AccessToken, BearerAuthError, BearerAuthLayer, ErrorKind, Hosts, TokenCache, TokenRequest,
+    UnknownHosts,
 };
 use tower_http::follow_redirect::FollowRedirectLayer;
 use tower_http::follow_redirect::policy::SameOrigin;
@@ -187,23 +187,29 @@ fn origin(uri: &str) -> String {
     uri.origin().ascii_serialization()
 }
 
-/// The audiences and claims that the credential was asked for.
+/// What the credential was asked for.
 #[derive(Clone, Default)]
-struct Asked(Arc<Mutex<Vec<(String, Option<Claims>)>>>);
+struct Asked(Arc<Mutex<Vec<TokenRequest>>>);
 
 impl Asked {
-    fn add(&self, request: &TokenRequest) -> usize {
+    fn add(&self, request: TokenRequest) -> usize {
         let mut asked = self.0.lock().unwrap();
-        let audience = request.audience().as_str().to_owned();
-        asked.push((audience.clone(), request.claims().cloned()));
-        asked.iter().filter(|(known, _)| *known == audience).count()
+        asked.push(request);
+        let last = asked.last().unwrap().audience();
+        asked
+            .iter()
+            .filter(|before| before.audience() == last)
+            .count()
     }
 
+    /// The claims of each request for `audience`.
     fn of(&self, audience: &str) -> Vec<Option<String>> {
         let asked = self.0.lock().unwrap();
-        let of_it = asked.iter().filter(|(known, _)| known == audience);
+        let of_it = asked
+            .iter()
+            .filter(|request| request.audience().as_str() == audience);
         of_it
-            .map(|(_, claims)| Some(claims.as_ref()?.as_json().to_owned()))
+            .map(|request| Some(request.claims()?.as_json().to_owned()))
             .collect()
     }
 }
@@ -213,9 +219,9 @@ fn layer() -> (BearerAuthLayer, Asked) {
     let asked = Asked::default();
     let log = asked.clone();
     let (credential, _) = issuer(move |_, request: TokenRequest| {
-        let number = log.add(&request);
-        let name = request.audience().as_str().trim_start_matches("api://");
-        let token = AccessToken::expiring_in(&format!("{name}-{number}"), HOUR);
+        let name = request.audience().as_str().replace("api://", "");
+        let token = format!("{name}-{}", log.add(request));
+        let token = AccessToken::expiring_in(&token, HOUR);
         async move { token }
     });
     let hosts = Hosts::new()

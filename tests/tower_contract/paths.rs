@@ -12,18 +12,21 @@ use tokio::sync::Semaphore;
 use tokio::time::{advance, sleep, timeout};
 use tower::limit::ConcurrencyLimit;
 use tower::{Layer as _, Service as _, ServiceExt as _};
-use tower_bearer::{AccessToken, BearerAuth, BearerAuthError, Error, ErrorKind, UnknownHosts};
+use tower_bearer::{
+    AccessToken, BearerAuth, BearerAuthError, Error, ErrorKind, ResponseFuture, UnknownHosts,
+};
 
 use super::issuer::{HOUR, issuer, token};
 use super::probe::{Book, Counts, Fate, Probe, Server};
 use super::{Body, KNOWN, UNKNOWN, get, layer, ready};
 
-type Client = BearerAuth<ConcurrencyLimit<Probe<Server>>>;
+type Inner = ConcurrencyLimit<Probe<Server>>;
+type Client = BearerAuth<Inner>;
 
 const SEND: Duration = Duration::from_millis(900);
 const FETCH: Duration = Duration::from_millis(2900);
 
-const PATHS: [Path; 11] = [
+const PATHS: [Path; 12] = [
     Path::AtHand,
     Path::FirstToken,
     Path::NoToken,
@@ -35,6 +38,7 @@ const PATHS: [Path; 11] = [
     Path::OwnHeader,
     Path::ServiceFails,
     Path::ServiceFailsAtTheResend,
+    Path::ServiceNotReadyForTheResend,
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +55,7 @@ enum Path {
     OwnHeader,
     ServiceFails,
     ServiceFailsAtTheResend,
+    ServiceNotReadyForTheResend,
 }
 
 /// How a way ends.
@@ -65,13 +70,12 @@ impl Path {
     /// What is sent downstream, and what comes of it.
     fn expected(self) -> (usize, End) {
         match self {
-            Self::AtHand | Self::FirstToken => (1, End::Answer(StatusCode::OK)),
+            Self::AtHand | Self::FirstToken | Self::OwnHeader => (1, End::Answer(StatusCode::OK)),
             Self::Resend | Self::ResendAfterAWait => (2, End::Answer(StatusCode::OK)),
             Self::NoOtherToken | Self::PassedOn => (1, End::Answer(StatusCode::UNAUTHORIZED)),
-            Self::OwnHeader => (1, End::Answer(StatusCode::OK)),
             Self::NoToken => (0, End::Token(ErrorKind::Rejected)),
             Self::RefusedHost => (0, End::Token(ErrorKind::UnknownHost)),
-            Self::ServiceFails => (1, End::Service),
+            Self::ServiceFails | Self::ServiceNotReadyForTheResend => (1, End::Service),
             Self::ServiceFailsAtTheResend => (2, End::Service),
         }
     }
@@ -84,8 +88,8 @@ impl Path {
             Self::RefusedHost => 0,
             Self::NoToken => 1,
             Self::NoOtherToken => 2 + 1,
-            Self::AtHand | Self::PassedOn | Self::OwnHeader => 2,
-            Self::ServiceFails => 2,
+            Self::AtHand | Self::PassedOn | Self::OwnHeader | Self::ServiceFails => 2,
+            Self::ServiceNotReadyForTheResend => 2 + 1 + 1,
             Self::FirstToken => 6 + 2,
             Self::Resend | Self::ServiceFailsAtTheResend => 2 + 1 + 1 + 2,
             Self::ResendAfterAWait => 2 + 6 + 1 + 2,
@@ -151,7 +155,10 @@ impl World {
                 .unwrap();
         }
         match path {
-            Path::Resend | Path::ResendAfterAWait | Path::NoOtherToken => server.accept_from(2),
+            Path::Resend
+            | Path::ResendAfterAWait
+            | Path::NoOtherToken
+            | Path::ServiceNotReadyForTheResend => server.accept_from(2),
             Path::ServiceFails => server.expect([Fate::Fails]),
             Path::ServiceFailsAtTheResend => {
                 server.accept_from(2);
@@ -168,6 +175,14 @@ impl World {
         }
     }
 
+    async fn call(&mut self, path: Path) -> ResponseFuture<Inner, Body, Body> {
+        let client = ready(&mut self.client).await.unwrap();
+        if path == Path::ServiceNotReadyForTheResend {
+            self.server.fail_to_get_ready();
+        }
+        client.call(path.request())
+    }
+
     fn sends(&self) -> usize {
         self.book.counts().used - self.before.used
     }
@@ -178,7 +193,7 @@ impl World {
     }
 
     async fn serves_again(&mut self) {
-        self.server.take_fates();
+        self.server.recover();
         let sent = async { ready(&mut self.client).await?.call(own_header()).await };
         let answer = timeout(Duration::from_secs(10), sent).await;
         let answer = answer.expect("a deadlock").unwrap();
@@ -191,8 +206,7 @@ async fn r24_on_each_way_only_what_is_ready_is_called_and_every_reservation_is_u
 {
     for path in PATHS {
         let mut world = World::at_start_of(path).await;
-        let client = ready(&mut world.client).await.unwrap();
-        let end = match client.call(path.request()).await {
+        let end = match world.call(path).await.await {
             Ok(answer) => End::Answer(answer.status()),
             Err(BearerAuthError::Token(error)) => End::Token(error.kind()),
             Err(_) => End::Service,
@@ -209,10 +223,9 @@ async fn r24_i3_a_request_that_is_dropped_at_any_await_point_gives_back_what_it_
         let mut polls = 0;
         loop {
             let mut world = World::at_start_of(path).await;
-            let client = ready(&mut world.client).await.unwrap();
             let mut done = false;
             {
-                let mut request = pin!(client.call(path.request()));
+                let mut request = pin!(world.call(path).await);
                 for _ in 0..polls {
                     done = poll_fn(|cx| Poll::Ready(request.as_mut().poll(cx).is_ready())).await;
                     if done {

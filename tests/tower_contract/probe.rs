@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -19,23 +19,23 @@ use tower_bearer::{BoxError, BoxFuture};
 
 /// Where all clones of a [`Probe`] keep count of their reservations.
 #[derive(Clone, Debug, Default)]
-pub struct Book(Arc<Mutex<Counts>>);
+pub(crate) struct Book(Arc<Mutex<Counts>>);
 
 /// Made by `poll_ready`, used by `call`, or given back unused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    pub made: usize,
-    pub used: usize,
-    pub given_back: usize,
+pub(crate) struct Counts {
+    pub(crate) made: usize,
+    pub(crate) used: usize,
+    pub(crate) given_back: usize,
 }
 
 impl Book {
-    pub fn counts(&self) -> Counts {
+    pub(crate) fn counts(&self) -> Counts {
         *self.0.lock().unwrap()
     }
 
     /// Reservations that somebody still has.
-    pub fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         let counts = self.counts();
         counts.made - counts.used - counts.given_back
     }
@@ -70,29 +70,32 @@ impl Drop for Reservation {
 }
 
 /// Panics when it is called without having been polled ready, each clone for
-/// itself, and when an answer is polled for again.
+/// itself, when it is used after it could not get ready, and when an answer is
+/// polled for again.
 #[derive(Debug)]
-pub struct Probe<S> {
+pub(crate) struct Probe<S> {
     inner: S,
     book: Book,
     reluctant: bool,
     asked: bool,
+    failed: bool,
     reservation: Option<Reservation>,
 }
 
 impl<S> Probe<S> {
-    pub fn new(inner: S, book: &Book) -> Self {
+    pub(crate) fn new(inner: S, book: &Book) -> Self {
         Self {
             inner,
             book: book.clone(),
             reluctant: false,
             asked: false,
+            failed: false,
             reservation: None,
         }
     }
 
     /// Is ready only when it is polled a second time.
-    pub fn reluctant(mut self) -> Self {
+    pub(crate) fn reluctant(mut self) -> Self {
         self.reluctant = true;
         self
     }
@@ -113,6 +116,7 @@ impl<S: Service<R>, R> Service<R> for Probe<S> {
     type Future = Once<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        assert!(!self.failed, "polled after it could not get ready");
         if self.reservation.is_some() {
             return Poll::Ready(Ok(()));
         }
@@ -120,7 +124,9 @@ impl<S: Service<R>, R> Service<R> for Probe<S> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        ready!(self.inner.poll_ready(cx))?;
+        let polled = ready!(self.inner.poll_ready(cx));
+        self.failed = polled.is_err();
+        polled?;
         self.asked = false;
         self.reservation = Some(Reservation::make(&self.book));
         Poll::Ready(Ok(()))
@@ -135,7 +141,7 @@ impl<S: Service<R>, R> Service<R> for Probe<S> {
 }
 
 /// Panics when it is polled after it has answered.
-pub struct Once<F>(Option<Pin<Box<F>>>);
+pub(crate) struct Once<F>(Option<Pin<Box<F>>>);
 
 impl<F: Future> Future for Once<F> {
     type Output = F::Output;
@@ -150,22 +156,23 @@ impl<F: Future> Future for Once<F> {
 
 /// Accepts `token-<n>` from a number on, after a while.
 #[derive(Clone, Debug, Default)]
-pub struct Server {
+pub(crate) struct Server {
     least: Arc<AtomicUsize>,
     latency: Duration,
+    never_ready: Arc<AtomicBool>,
     fates: Arc<Mutex<VecDeque<Fate>>>,
     seen: Arc<Mutex<Vec<String>>>,
 }
 
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum Fate {
     Answered,
     Fails,
 }
 
 impl Server {
-    pub fn taking(latency: Duration) -> Self {
+    pub(crate) fn taking(latency: Duration) -> Self {
         Self {
             latency,
             ..Self::default()
@@ -173,22 +180,27 @@ impl Server {
     }
 
     /// Refuses tokens below this number.
-    pub fn accept_from(&self, number: usize) {
+    pub(crate) fn accept_from(&self, number: usize) {
         self.least.store(number, Ordering::SeqCst);
     }
 
     /// The next requests; those after them are answered.
-    pub fn expect(&self, fates: impl IntoIterator<Item = Fate>) {
+    pub(crate) fn expect(&self, fates: impl IntoIterator<Item = Fate>) {
         self.fates.lock().unwrap().extend(fates);
     }
 
+    pub(crate) fn fail_to_get_ready(&self) {
+        self.never_ready.store(true, Ordering::SeqCst);
+    }
+
     /// All requests from now on are answered.
-    pub fn take_fates(&self) {
+    pub(crate) fn recover(&self) {
+        self.never_ready.store(false, Ordering::SeqCst);
         self.fates.lock().unwrap().clear();
     }
 
     /// The `Authorization` of each request since it was last asked for.
-    pub fn take_seen(&self) -> Vec<String> {
+    pub(crate) fn take_seen(&self) -> Vec<String> {
         std::mem::take(&mut self.seen.lock().unwrap())
     }
 
@@ -205,6 +217,9 @@ impl<B> Service<Request<B>> for Server {
     type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        if self.never_ready.load(Ordering::SeqCst) {
+            return Poll::Ready(Err("not ready".into()));
+        }
         Poll::Ready(Ok(()))
     }
 
