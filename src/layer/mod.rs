@@ -47,11 +47,12 @@ use crate::{ResolveAudience, TokenCache};
 /// *Inside* of what follows redirects (above it in a `ServiceBuilder`): then
 /// each hop passes through the layer and is judged by its own host. Outside,
 /// hops go unseen, so none may be followed that leaves the origin: give
-/// tower-http's `FollowRedirect` the policy `SameOrigin`. Its standard policy
-/// is not enough. Up to tower-http 0.6 it takes `Authorization` off the first
-/// hop to another host and hands it out at the second; and a 401 from there is
-/// taken for one of the first host, so that another could have tokens renewed,
-/// or fetched with claims of its choice.
+/// tower-http's `FollowRedirect` the policy `SameOrigin`, and a client that
+/// follows redirects by itself, as reqwest does, one like it. The standard
+/// policies are not enough. Up to tower-http 0.6 and reqwest 0.13.5 they take
+/// `Authorization` off the first hop to another host and hand it out at the
+/// second; and a 401 from there is taken for one of the first host, so that
+/// another could have tokens renewed, or fetched with claims of its choice.
 ///
 /// A request that waits for its first token holds the ready inner service, and
 /// with it a place in a `ConcurrencyLimit` that is inside of the layer. A
