@@ -2,22 +2,19 @@
 //! follows them and outside, and what an answer from elsewhere can bring about.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-#[path = "support/issuer.rs"]
+#[path = "../support/issuer.rs"]
 mod issuer;
+mod net;
 
-use std::collections::HashMap;
-use std::convert::Infallible;
-use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, LOCATION, WWW_AUTHENTICATE};
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use issuer::{HOUR, issuer};
+use net::{Net, hop, origin};
 use tower::util::BoxCloneService;
-use tower::{Service, ServiceBuilder, ServiceExt as _};
+use tower::{ServiceBuilder, ServiceExt as _};
 use tower_bearer::{
     AccessToken, BearerAuthError, BearerAuthLayer, ErrorKind, Hosts, TokenCache, TokenRequest,
     UnknownHosts,
@@ -77,115 +74,6 @@ const REDIRECTS: [StatusCode; 5] = [
 ];
 
 type Client = BoxCloneService<Request<Full<Bytes>>, Response<Full<Bytes>>, BearerAuthError>;
-
-/// Every host there is, in one service.
-#[derive(Clone, Default)]
-struct Net {
-    pages: Arc<Mutex<HashMap<String, Page>>>,
-    seen: Arc<Mutex<Vec<Hop>>>,
-}
-
-/// A request as it arrived.
-#[derive(Clone, Debug, PartialEq)]
-struct Hop {
-    uri: Uri,
-    token: String,
-}
-
-/// Says 401 to all other tokens, then redirects.
-#[derive(Clone, Default)]
-struct Page {
-    wanted: Option<(String, String)>,
-    redirect: Option<(StatusCode, String)>,
-}
-
-impl Net {
-    fn redirect(&self, from: &str, status: StatusCode, to: &str) {
-        let mut pages = self.pages.lock().unwrap();
-        pages.entry(from.to_owned()).or_default().redirect = Some((status, to.to_owned()));
-    }
-
-    /// Answers 401 with `challenge` unless the token is `token`.
-    fn want(&self, at: &str, token: &str, challenge: &str) {
-        let mut pages = self.pages.lock().unwrap();
-        let wanted = (format!("Bearer {token}"), challenge.to_owned());
-        pages.entry(at.to_owned()).or_default().wanted = Some(wanted);
-    }
-
-    /// `A` leads to the first hop, and each of them to the next.
-    fn chain(status: StatusCode, hops: &[&str]) -> Self {
-        let net = Self::default();
-        let mut from = url::Url::parse(A).unwrap();
-        for hop in hops {
-            net.redirect(from.as_str(), status, hop);
-            from = from.join(hop).unwrap();
-        }
-        net.pages.lock().unwrap().entry(from.into()).or_default();
-        net
-    }
-
-    fn uris(&self) -> Vec<String> {
-        self.pages.lock().unwrap().keys().cloned().collect()
-    }
-
-    fn seen(&self) -> Vec<(String, String)> {
-        let hops = self.seen.lock().unwrap();
-        let shown = |hop: &Hop| (hop.uri.to_string(), hop.token.clone());
-        hops.iter().map(shown).collect()
-    }
-
-    /// Requests with a token that their host has no rule for.
-    fn leaks(&self) -> Vec<Hop> {
-        let mut hops = self.seen.lock().unwrap().clone();
-        hops.retain(|hop| {
-            let own = match &*origin(&hop.uri.to_string()) {
-                "https://a.example.com" => "Bearer a-",
-                "https://b.example.com" => "Bearer b-",
-                _ => return !hop.token.is_empty(),
-            };
-            !hop.token.is_empty() && !hop.token.starts_with(own)
-        });
-        hops
-    }
-}
-
-impl Service<Request<Full<Bytes>>> for Net {
-    type Response = Response<Full<Bytes>>;
-    type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Full<Bytes>>) -> Self::Future {
-        let values = request.headers().get_all(AUTHORIZATION);
-        let values: Vec<_> = values.iter().map(|v| v.to_str().unwrap()).collect();
-        let hop = Hop {
-            uri: request.uri().clone(),
-            token: values.join(", "),
-        };
-        let pages = self.pages.lock().unwrap();
-        let page = pages.get(&hop.uri.to_string()).cloned();
-        drop(pages);
-        let page = page.unwrap_or_default();
-        let response = match (page.wanted, page.redirect) {
-            (Some((token, challenge)), _) if hop.token != token => Response::builder()
-                .status(StatusCode::UNAUTHORIZED)
-                .header(WWW_AUTHENTICATE, challenge),
-            (_, Some((status, to))) => Response::builder().status(status).header(LOCATION, to),
-            _ => Response::builder(),
-        };
-        self.seen.lock().unwrap().push(hop);
-        ready(Ok(response.body(Full::default()).unwrap()))
-    }
-}
-
-/// As a browser would see it.
-fn origin(uri: &str) -> String {
-    let uri = url::Url::parse(uri).unwrap();
-    uri.origin().ascii_serialization()
-}
 
 /// What the credential was asked for.
 #[derive(Clone, Default)]
@@ -270,14 +158,6 @@ fn claims_challenge(claims: &str) -> String {
     format!(r#"Bearer error="insufficient_claims", claims="{claims}""#)
 }
 
-fn hop(uri: &str, token: &str) -> (String, String) {
-    let token = match token {
-        "" => String::new(),
-        token => format!("Bearer {token}"),
-    };
-    (uri.to_owned(), token)
-}
-
 #[tokio::test(start_paused = true)]
 async fn t4_inside_each_hop_is_judged_by_its_own_host() {
     let mut hops = 0;
@@ -286,7 +166,7 @@ async fn t4_inside_each_hop_is_judged_by_its_own_host() {
             for mode in [UnknownHosts::Refuse, UnknownHosts::PassOn] {
                 for (target, expected) in TARGETS {
                     let case = format!("{method} {status} to {target}, {mode:?}");
-                    let net = Net::chain(status, &[target]);
+                    let net = Net::chain(A, status, &[target]);
                     let (layer, _) = layer();
                     let client = inside(layer.unknown_hosts(mode), &net);
                     let result = client.oneshot(request(&method, A)).await;
@@ -329,7 +209,7 @@ async fn t4_inside_a_chain_takes_no_token_along_and_gets_the_right_one_when_it_c
         for mode in [UnknownHosts::Refuse, UnknownHosts::PassOn] {
             for chain in CHAINS {
                 let case = format!("{status} to {chain:?}, {mode:?}");
-                let net = Net::chain(status, chain);
+                let net = Net::chain(A, status, chain);
                 let (layer, _) = layer();
                 let client = inside(layer.unknown_hosts(mode), &net);
                 let result = client.oneshot(request(&Method::GET, A)).await;
@@ -363,7 +243,7 @@ async fn t4_outside_a_hop_that_leaves_the_origin_goes_bare_and_one_that_stays_ke
         for mode in [UnknownHosts::Refuse, UnknownHosts::PassOn] {
             for (target, expected) in TARGETS {
                 let case = format!("{status} to {target}, {mode:?}");
-                let net = Net::chain(status, &[target]);
+                let net = Net::chain(A, status, &[target]);
                 let (layer, asked) = layer();
                 let client = outside(layer.unknown_hosts(mode), &net);
                 client.oneshot(request(&Method::GET, A)).await.unwrap();
@@ -388,7 +268,7 @@ async fn t4_t5_outside_and_following_at_home_only_no_token_and_no_challenge_come
         for status in REDIRECTS {
             for mode in [UnknownHosts::Refuse, UnknownHosts::PassOn] {
                 let case = format!("{status} to {hops:?}, {mode:?}");
-                let net = Net::chain(status, hops);
+                let net = Net::chain(A, status, hops);
                 let away = |uri: &String| origin(uri) != "https://a.example.com";
                 for uri in net.uris().into_iter().filter(away) {
                     net.want(&uri, "none", &challenge);
@@ -413,7 +293,7 @@ async fn t4_t5_outside_and_following_at_home_only_no_token_and_no_challenge_come
 async fn t4_outside_the_policy_of_tower_http_0_6_is_not_enough() {
     for status in REDIRECTS {
         let there = ["https://evil.test/1", "https://evil.test/2"];
-        let net = Net::chain(status, &there);
+        let net = Net::chain(A, status, &there);
         let (layer, _) = layer();
         let client = outside(layer, &net);
         client.oneshot(request(&Method::GET, A)).await.unwrap();
@@ -426,7 +306,7 @@ async fn t4_outside_the_policy_of_tower_http_0_6_is_not_enough() {
 
 #[tokio::test(start_paused = true)]
 async fn t4_i5_inside_a_401_at_the_second_hop_renews_its_own_token_and_is_resent_there() {
-    let net = Net::chain(StatusCode::FOUND, &[B]);
+    let net = Net::chain(A, StatusCode::FOUND, &[B]);
     net.want(B, "b-2", &claims_challenge(r#"{"chosen":"b"}"#));
     let (layer, asked) = layer();
     let client = inside(layer, &net);
@@ -445,7 +325,7 @@ async fn t4_i5_inside_a_401_at_the_second_hop_renews_its_own_token_and_is_resent
 
 #[tokio::test(start_paused = true)]
 async fn t4_inside_a_401_before_the_redirect_is_resent_to_the_first_hop_only() {
-    let net = Net::chain(StatusCode::TEMPORARY_REDIRECT, &[B]);
+    let net = Net::chain(A, StatusCode::TEMPORARY_REDIRECT, &[B]);
     net.want(A, "a-2", "Bearer");
     let (layer, _) = layer();
     let response = inside(layer, &net).oneshot(request(&Method::POST, A)).await;
@@ -457,7 +337,7 @@ async fn t4_inside_a_401_before_the_redirect_is_resent_to_the_first_hop_only() {
 #[tokio::test(start_paused = true)]
 async fn t4_t5_inside_a_host_without_a_rule_can_ask_for_nothing() {
     let there = "https://evil.test/one";
-    let net = Net::chain(StatusCode::FOUND, &[there]);
+    let net = Net::chain(A, StatusCode::FOUND, &[there]);
     net.want(
         there,
         "none",
@@ -477,7 +357,7 @@ async fn t4_t5_inside_a_host_without_a_rule_can_ask_for_nothing() {
 #[tokio::test(start_paused = true)]
 async fn t5_outside_and_following_everywhere_another_host_can_ask_in_the_name_of_the_first() {
     let there = "https://evil.test/one";
-    let net = Net::chain(StatusCode::FOUND, &[there]);
+    let net = Net::chain(A, StatusCode::FOUND, &[there]);
     let claims = r#"{"chosen":"elsewhere"}"#;
     net.want(there, "none", &claims_challenge(claims));
     let (layer, asked) = layer();
