@@ -155,3 +155,27 @@ impl Outcomes {
             .map_or(Duration::ZERO, |outcome| outcome.waited)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_in_a_hundred_may_be_slower_than_p99() {
+        let outcomes = |count: u64| {
+            Outcomes(
+                (1..=count)
+                    .map(|millis| Outcome {
+                        waited: Duration::from_millis(millis),
+                        status: Some(StatusCode::OK),
+                    })
+                    .collect(),
+            )
+        };
+        assert_eq!(outcomes(200).p99(), Duration::from_millis(198));
+        assert_eq!(outcomes(10).p99(), Duration::from_millis(10));
+        assert_eq!(outcomes(0).p99(), Duration::ZERO);
+        assert_eq!(outcomes(200).longest(), Duration::from_millis(200));
+        assert_eq!(outcomes(200).longer_than(Duration::from_millis(150)), 50);
+    }
+}

@@ -104,3 +104,31 @@ fn number(value: f64) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_easy_to_read() {
+        for (value, text) in [
+            (0.0, "0"),
+            (999.0, "999"),
+            (1_000.0, "1,000"),
+            (600_005.0, "600,005"),
+            (1.0034, "1.003"),
+            (0.0001, "0.000"),
+        ] {
+            assert_eq!(number(value), text);
+        }
+        assert_eq!(Ideal::AtMost(1.1).to_string(), "≤ 1.100");
+    }
+
+    #[test]
+    fn a_figure_holds_when_it_is_as_it_ought_to_be() {
+        assert!(Figure::count("", Ideal::Exactly(1.0), 1).holds());
+        assert!(!Figure::count("", Ideal::Exactly(1.0), 0).holds());
+        assert!(Figure::new("", Ideal::AtMost(1.1), 1.1).holds());
+        assert!(!Figure::new("", Ideal::AtMost(1.1), 1.11).holds());
+    }
+}

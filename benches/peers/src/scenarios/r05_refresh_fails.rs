@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
-use super::HOUR;
+use super::{HOUR, in_units_of};
 use crate::BoxError;
 use crate::identity::{Answer, IdentityProvider, TokenRequest};
 use crate::load::{Call, Outcomes, steadily, warm_up};
@@ -58,6 +58,11 @@ impl Scenario for RefreshFails {
                 Ideal::Exactly(0.0),
                 down.longer_than(PATIENCE),
             ),
+            Figure::new(
+                "500s: longest wait / length of the outage",
+                Ideal::AtMost(0.01),
+                in_units_of(OUTAGE, down.longest()),
+            ),
             Figure::count(
                 "500s: token requests meanwhile",
                 Ideal::AtMost(10.0),
@@ -106,7 +111,7 @@ async fn outage(
         let client = Arc::clone(&client);
         async move { steadily(&client, call, PACE, OUTAGE).await }
     });
-    tokio::time::sleep_until(over).await;
+    sleep_until(over).await;
     let cost = servers.identity.requests() - 1;
     Ok((calls.await??, cost))
 }

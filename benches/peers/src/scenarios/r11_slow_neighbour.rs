@@ -10,7 +10,7 @@ use super::{HOUR, in_units_of};
 use crate::BoxError;
 use crate::identity::{Answer, IdentityProvider};
 use crate::load::{Call, steadily, warm_up};
-use crate::peer::{Audience, Client, Peer, Servers};
+use crate::peer::{Audience, Peer, Servers};
 use crate::resource::ResourceServer;
 use crate::scenario::{Figure, Ideal, Scenario};
 
@@ -51,7 +51,7 @@ impl Scenario for SlowNeighbour {
         warm_up(&client, send).await?;
         let slow = tokio::spawn({
             let client = Arc::clone(&client);
-            async move { Client::send(&*client, Audience::Vault).await }
+            async move { client.send(Audience::Vault).await }
         });
         sleep(HEAD_START).await;
         let (sends, tokens) = tokio::try_join!(

@@ -58,8 +58,8 @@ fn servers() -> Servers {
 }
 
 async fn by_hand(peer: &dyn Peer) -> Result<Figure, BoxError> {
-    const STEPS: u32 = 6_000;
-    let what = "the same for 10 min on a hand-driven clock";
+    const STEPS: u32 = 60_000;
+    let what = "the same in 10 min on a hand-driven clock";
     let ideal = Ideal::AtMost(20.0);
     let servers = servers();
     let Some(by_hand) = peer.client_by_hand(&servers)? else {
@@ -71,7 +71,7 @@ async fn by_hand(peer: &dyn Peer) -> Result<Figure, BoxError> {
     };
     for _ in 0..STEPS {
         by_hand.client.send(Audience::Vault).await?;
-        by_hand.clock.advance(Duration::from_millis(100));
+        by_hand.clock.advance(PACE);
     }
     let renewals = servers.identity.requests().saturating_sub(1);
     Ok(Figure::count(what, ideal, renewals))
