@@ -17,19 +17,20 @@ pub struct ResourceServer(Arc<Inner>);
 struct Inner {
     oldest_good: AtomicUsize,
     sends: AtomicUsize,
-    latency: Duration,
+    latency: fn(usize) -> Duration,
 }
 
 impl ResourceServer {
     /// One that answers at once and accepts every token.
     #[must_use]
     pub fn new() -> Self {
-        Self::with_latency(Duration::ZERO)
+        Self::with_latency(|_| Duration::ZERO)
     }
 
-    /// One whose answers take `latency`.
+    /// One whose answer to the request with a certain number, from 1, takes
+    /// `latency` of that number.
     #[must_use]
-    pub fn with_latency(latency: Duration) -> Self {
+    pub fn with_latency(latency: fn(usize) -> Duration) -> Self {
         Self(Arc::new(Inner {
             oldest_good: AtomicUsize::new(0),
             sends: AtomicUsize::new(0),
@@ -55,7 +56,7 @@ impl ResourceServer {
 
     /// Answers a request with this `Authorization`.
     pub async fn answer(&self, authorization: Option<&str>) -> StatusCode {
-        self.0.sends.fetch_add(1, Ordering::SeqCst);
+        let sent = self.0.sends.fetch_add(1, Ordering::SeqCst) + 1;
         let number = authorization
             .and_then(|value| value.strip_prefix("Bearer token-"))
             .and_then(|number| number.parse::<usize>().ok());
@@ -64,8 +65,9 @@ impl ResourceServer {
             Some(number) if number >= oldest_good => StatusCode::OK,
             _ => StatusCode::UNAUTHORIZED,
         };
-        if !self.0.latency.is_zero() {
-            tokio::time::sleep(self.0.latency).await;
+        let latency = (self.0.latency)(sent);
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
         }
         status
     }

@@ -14,8 +14,11 @@ use crate::scenario::{Figure, Ideal, Scenario};
 
 const CALLERS: usize = 1_000;
 const FETCH: Duration = Duration::from_millis(50);
-/// Long enough for all requests to be under way when the first 401 comes.
-const LATENCY: Duration = Duration::from_millis(500);
+/// Long enough for all requests to be under way when the first 401 comes, and
+/// for every other 401 to come only when the token has been replaced.
+fn latency(sent: usize) -> Duration {
+    Duration::from_millis(if sent.is_multiple_of(2) { 500 } else { 1_000 })
+}
 
 pub(super) struct RevokedToken;
 
@@ -26,13 +29,13 @@ impl Scenario for RevokedToken {
     }
 
     fn title(&self) -> &'static str {
-        "1,000 parallel 401s for a revoked token"
+        "1,000 parallel 401s for a revoked token, half of them late"
     }
 
     async fn run(&self, peer: &dyn Peer) -> Result<Vec<Figure>, BoxError> {
         let servers = Servers {
             identity: IdentityProvider::new(|asked| Answer::token(asked.number, HOUR).after(FETCH)),
-            resource: ResourceServer::with_latency(LATENCY),
+            resource: ResourceServer::with_latency(latency),
         };
         let client = peer.client(&servers)?;
         let call = Call::Send(Audience::Vault);
