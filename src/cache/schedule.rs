@@ -68,11 +68,13 @@ impl Window {
             // wishes it, and not in step with the rest of a fleet.
             Some(wait) => wait + left.saturating_sub(wait).mul_f64(chance / 10.0),
             None => {
-                let wait = left.mul_f64(0.5 + 0.2 * chance);
                 if left > 2 * RESERVE {
-                    wait.min((left + skew).saturating_sub(RESERVE))
+                    left.mul_f64(0.5 + 0.2 * chance)
+                        .min((left + skew).saturating_sub(RESERVE))
                 } else {
-                    wait
+                    // A short life has no such reserve, so half of it at the
+                    // least is kept for retries.
+                    left.mul_f64(0.3 + 0.2 * chance)
                 }
             }
         };
@@ -231,9 +233,15 @@ mod tests {
     fn refresh_leaves_five_minutes_where_the_life_allows() {
         let window = Window::of(&token(720), at(0), at(0), 0.999, None).unwrap();
         assert_eq!(window.refresh_at, at(420));
-        let short = Window::of(&token(60), at(0), at(0), 0.999, None).unwrap();
-        assert!(wait(short, at(0)) > secs(30));
-        assert!(short.refresh_at.monotonic < short.unusable_at.monotonic);
+    }
+
+    #[test]
+    fn r04_refresh_leaves_half_of_a_short_life() {
+        for (chance, expected) in [(0.0, 16.2), (0.999_999, 27.0)] {
+            let window = Window::of(&token(60), at(0), at(0), chance, None).unwrap();
+            assert!((wait(window, at(0)).as_secs_f64() - expected).abs() < 0.01);
+            assert_eq!(window.unusable_at, at(54));
+        }
     }
 
     #[test]
