@@ -14,6 +14,10 @@ const MAX_LIFE: Duration = Duration::from_secs(48 * 3600);
 /// to arrive.
 const SKEW: Duration = Duration::from_secs(30);
 
+/// Nor in the last of so many parts of a long life: clocks that are being set
+/// right may be slow by half of that.
+const DRIFT: u32 = 1000;
+
 /// A refresh leaves at least this much time for retries, if the life allows.
 const RESERVE: Duration = Duration::from_secs(5 * 60);
 
@@ -44,7 +48,7 @@ impl Window {
             Lifetime::On(end) => end.duration_since(anchor.wall).unwrap_or_default(),
         }
         .min(MAX_LIFE);
-        let skew = SKEW.min(life / 10);
+        let skew = SKEW.max(life / DRIFT).min(life / 10);
         let mut unusable_at = later(anchor, life.saturating_sub(skew));
         if let (Lifetime::On(_), Some(known)) = (token.lifetime(), known) {
             unusable_at.monotonic = unusable_at.monotonic.min(known.unusable_at.monotonic);
@@ -261,6 +265,15 @@ mod tests {
     fn r34_relative_life_counts_from_before_the_request() {
         let window = Window::of(&token(3600), at(0), at(20), 0.0, None).unwrap();
         assert_eq!(window.unusable_at, at(3570));
+    }
+
+    #[test]
+    fn r34_a_clock_that_drifts_does_not_outlast_the_token() {
+        for (life, skew) in [(60, 6), (3600, 30), (86_400, 86), (172_800, 172)] {
+            let window = Window::of(&token(life), at(0), at(0), 0.0, None).unwrap();
+            let left = at(life).monotonic - window.unusable_at.monotonic;
+            assert_eq!(left.as_secs(), skew, "{life}");
+        }
     }
 
     #[test]
