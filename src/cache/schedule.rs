@@ -72,14 +72,12 @@ impl Window {
             // wishes it, and not in step with the rest of a fleet.
             Some(wait) => wait + left.saturating_sub(wait).mul_f64(chance / 10.0),
             None => {
-                if left > 2 * RESERVE {
-                    left.mul_f64(0.5 + 0.2 * chance)
-                        .min((left + skew).saturating_sub(RESERVE))
-                } else {
-                    // A short life has no such reserve, so half of it at the
-                    // least is kept for retries.
-                    left.mul_f64(0.3 + 0.2 * chance)
-                }
+                // Where a life is too short for the whole reserve, half of it
+                // is kept. However short, a fifth of it spreads a fleet out.
+                let latest = (left + skew)
+                    .saturating_sub(RESERVE)
+                    .clamp(left / 2, left.mul_f64(0.7));
+                latest.saturating_sub(left.mul_f64(0.2 * (1.0 - chance)))
             }
         };
         Ok(Self {
@@ -235,8 +233,10 @@ mod tests {
 
     #[test]
     fn refresh_leaves_five_minutes_where_the_life_allows() {
-        let window = Window::of(&token(720), at(0), at(0), 0.999, None).unwrap();
-        assert_eq!(window.refresh_at, at(420));
+        for (chance, expected) in [(0.0, 282.0), (0.999_999, 420.0)] {
+            let window = Window::of(&token(720), at(0), at(0), chance, None).unwrap();
+            assert!((wait(window, at(0)).as_secs_f64() - expected).abs() < 0.01);
+        }
     }
 
     #[test]
