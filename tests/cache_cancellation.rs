@@ -4,12 +4,12 @@
 #[path = "support/issuer.rs"]
 mod issuer;
 
-use std::future::{Future, pending};
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use issuer::{
-    DUE, SECOND, VAULT, at_once, callers, issuer, settle, token, token_at_once,
+    DUE, SECOND, VAULT, at_once, callers, dropped_after, issuer, settle, token, token_at_once,
     unreachable_provider,
 };
 use tokio::sync::Semaphore;
@@ -38,21 +38,6 @@ async fn r20_i3_dropping_the_caller_that_started_the_fetch_neither_stops_nor_rep
         assert_eq!(follower.await.unwrap().unwrap().secret(), "token-1");
     }
     assert_eq!(calls.count(), 1);
-}
-
-/// Runs `future` for so many turns of the scheduler and drops it; whether it
-/// had come to its end.
-async fn dropped_after(turns: usize, future: impl Future) -> bool {
-    let turns = async {
-        for _ in 0..turns {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::select! {
-        biased;
-        _ = future => true,
-        () = turns => false,
-    }
 }
 
 #[tokio::test]

@@ -88,3 +88,18 @@ pub async fn settle() {
         tokio::task::yield_now().await;
     }
 }
+
+/// Runs `future` for so many turns of the scheduler and drops it; whether it
+/// had come to its end.
+pub async fn dropped_after(turns: usize, future: impl Future) -> bool {
+    let turns = async {
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = future => true,
+        () = turns => false,
+    }
+}
