@@ -11,6 +11,7 @@ use issuer::{
     DUE, GRAPH, HOUR, VAULT, callers, issuer, settle, token, token_at_once, unreachable_provider,
 };
 use tokio::time::{Instant, advance, sleep};
+use tower_bearer::testing::ManualRuntime;
 use tower_bearer::{
     AccessToken, Error, ErrorKind, Runtime as _, TenantId, TokenCache, TokenRequest, TokioRuntime,
 };
@@ -246,6 +247,34 @@ async fn r37_a_source_that_cannot_be_forced_is_left_alone_even_if_its_token_work
         advance(Duration::from_secs(1)).await;
     }
     assert!(calls.count() <= 1 + 5, "{}", calls.count());
+}
+
+#[test]
+fn r48_refreshes_leave_nothing_behind() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let clock = ManualRuntime::new();
+    let (credential, calls) = issuer(|number, _| async move { token(number) });
+    let tokens = TokenCache::builder(credential)
+        .runtime(clock.clone())
+        .build();
+    let refresh = async |times: usize| {
+        for _ in 0..times {
+            clock.advance(DUE);
+            tokens.token(VAULT).await.unwrap();
+            while clock.live_tasks() > 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    runtime.block_on(tokens.token(VAULT)).unwrap();
+    runtime.block_on(refresh(1000));
+    // What is left on the heap of this thread, which does everything.
+    let counted = allocation_counter::measure(|| runtime.block_on(refresh(100_000)));
+    assert_eq!(calls.count(), 101_001);
+    assert!(counted.count_total > 100_000);
+    assert!(counted.bytes_current < 1024, "{counted:?}");
 }
 
 #[test]
