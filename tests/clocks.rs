@@ -161,7 +161,7 @@ impl World {
         self.send().await.unwrap();
         let end = self.clocks.truth.now().monotonic + self.life;
         self.down.store(true, Ordering::SeqCst);
-        self.pass(self.life - last).await;
+        self.pass(self.life.saturating_sub(last)).await;
         let mut left = Duration::MAX;
         while self.clocks.truth.now().monotonic < end + last {
             if self

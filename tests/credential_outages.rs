@@ -85,8 +85,13 @@ async fn r07_a_resolver_that_fails_for_hours_is_forgotten_within_thirty_seconds(
         sleep(SECOND).await;
     }
     sleep(100 * SECOND).await;
-    while Instant::now() < healthy_again {
-        let error = tokens.token(VAULT).await.unwrap_err();
+    loop {
+        let asked = tokens.token(VAULT).await;
+        // A retry may already have met the recovery.
+        if Instant::now() >= healthy_again {
+            break;
+        }
+        let error = asked.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unreachable);
         assert!(error.is_transient());
         assert!(error.to_string().contains("name resolution"), "{error}");
@@ -159,7 +164,7 @@ async fn r10_whatever_share_of_requests_fails_retries_are_a_tenth_and_one_a_seco
     for failing in [0, 10, 50, 90, 100] {
         let (attempts, needed, seconds) = storm(failing).await;
         // A calm time's ten seconds may be saved up.
-        let most = needed + needed / 10 + seconds + 10;
+        let most = needed + needed.div_ceil(10) + seconds + 1 + 10;
         assert!(
             attempts <= most,
             "{failing} %: {attempts} attempts for {needed} fetches in {seconds} s"
@@ -235,7 +240,7 @@ async fn r29_a_metadata_service_that_was_not_found_at_boot_is_found_later() {
     while tokens.token(VAULT).await.is_err() {
         clock.advance(SECOND);
     }
-    let waited = clock.now().monotonic - booted;
+    let waited = clock.now().monotonic.saturating_sub(booted);
     assert!(waited <= 60 * SECOND, "{waited:?}");
     assert_eq!(azure.imds_probes(), 2);
 }
