@@ -4,7 +4,7 @@
 #[path = "support/issuer.rs"]
 mod issuer;
 
-use std::future::pending;
+use std::future::{pending, ready};
 use std::time::Duration;
 
 use issuer::{
@@ -136,6 +136,32 @@ async fn r06_after_an_outage_of_hours_the_next_success_is_at_most_thirty_seconds
     }
     let waited = Instant::now() - healthy_again;
     assert!(waited <= 30 * SECOND, "{waited:?}");
+}
+
+#[tokio::test]
+async fn r06_r17_whatever_is_drawn_no_wait_is_longer_than_the_longest_back_off() {
+    for (kind, longest) in [(ErrorKind::Unreachable, 30), (ErrorKind::Rejected, 60)] {
+        for seed in 0..50 {
+            let clock = ManualRuntime::with_seed(seed);
+            let issuers_clock = clock.clone();
+            let (credential, _) = issuer(move |number, _| {
+                let healthy = issuers_clock.now().monotonic >= 900 * SECOND;
+                ready(if healthy {
+                    token(number)
+                } else {
+                    Err(Error::new(kind, "down"))
+                })
+            });
+            let tokens = TokenCache::builder(credential)
+                .runtime(clock.clone())
+                .build();
+            while tokens.token(VAULT).await.is_err() {
+                clock.advance(SECOND);
+            }
+            let waited = clock.now().monotonic.saturating_sub(900 * SECOND);
+            assert!(waited <= longest * SECOND, "{kind:?}, seed {seed}: {waited:?}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
