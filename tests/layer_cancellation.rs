@@ -31,6 +31,7 @@ async fn r20_i3_wherever_the_first_request_is_dropped_the_others_succeed_with_tw
             token(number)
         });
         let server = Server::accepting(&["token-2"]);
+        let kept = server.clone();
         let slow_server = service_fn(move |request: Request<Full<Bytes>>| {
             let mut server = server.clone();
             async move {
@@ -52,6 +53,9 @@ async fn r20_i3_wherever_the_first_request_is_dropped_the_others_succeed_with_tw
             assert_eq!(response.status(), StatusCode::OK, "dropped after {turns}");
         }
         assert_eq!(calls.count(), 2, "dropped after {turns}");
+        let sent = kept.sent();
+        let refused = sent.iter().filter(|token| *token == "Bearer token-1");
+        assert!(refused.count() >= 10, "nobody started anew");
         if done {
             assert!(turns > 12, "only {turns} places to drop it at");
             break;

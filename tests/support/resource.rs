@@ -71,6 +71,11 @@ impl Server {
         *self.accepted.lock().unwrap() = tokens.iter().map(|t| format!("Bearer {t}")).collect();
     }
 
+    /// The header of each request.
+    pub fn sent(&self) -> Vec<String> {
+        self.seen.lock().unwrap().clone()
+    }
+
     pub fn seen(&self) -> usize {
         self.seen.lock().unwrap().len()
     }
