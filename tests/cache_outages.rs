@@ -159,7 +159,10 @@ async fn r06_r17_whatever_is_drawn_no_wait_is_longer_than_the_longest_back_off()
                 clock.advance(SECOND);
             }
             let waited = clock.now().monotonic.saturating_sub(900 * SECOND);
-            assert!(waited <= longest * SECOND, "{kind:?}, seed {seed}: {waited:?}");
+            assert!(
+                waited <= longest * SECOND,
+                "{kind:?}, seed {seed}: {waited:?}"
+            );
         }
     }
 }
