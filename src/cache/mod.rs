@@ -33,11 +33,12 @@ use crate::{AccessToken, Audience, Error, ErrorKind, Principal};
 /// - A token is fetched when it is first asked for, **once**, however many
 ///   callers ask. The fetch runs on a task of its own: callers that give up
 ///   neither stop nor repeat it.
-/// - In the second half of its life one background fetch replaces it, while
+/// - Around the middle of its life one background fetch replaces it, while
 ///   everybody goes on with the current one at no cost. Nobody waits for an
 ///   identity provider that is slow or down as long as a token is good.
 /// - A token is good only while both the monotonic and the wall clock say so,
-///   and is given up 30 seconds before it ends.
+///   and is given up 30 seconds before it ends, or a thousandth of its life if
+///   that is longer.
 /// - A failed fetch is shared by those who waited, kept for as long as the
 ///   back-off lasts (1 to 30 seconds, 10 to 60 after a refusal, or what
 ///   `Retry-After` says) and then tried again, for ever.
