@@ -54,6 +54,16 @@ pub trait Credential: Send + Sync + 'static {
     fn tenant(&self, asked: &TenantId) -> Option<TenantId> {
         Some(asked.clone())
     }
+
+    /// How many tokens, for different keys, may be asked for at the same time.
+    /// The others wait for their turn.
+    ///
+    /// The default is 64, which keeps a start with thousands of keys from
+    /// opening as many connections. What serves one machine, such as a metadata
+    /// endpoint or a command-line tool, bears less.
+    fn max_concurrency(&self) -> usize {
+        64
+    }
 }
 
 /// A credential of any type, cheap to clone.
@@ -73,6 +83,8 @@ trait ErasedCredential: Send + Sync {
     fn token<'a>(&'a self, request: &'a TokenRequest) -> BoxFuture<'a, Result<AccessToken, Error>>;
 
     fn tenant(&self, asked: &TenantId) -> Option<TenantId>;
+
+    fn max_concurrency(&self) -> usize;
 }
 
 impl<C: Credential> ErasedCredential for C {
@@ -82,6 +94,10 @@ impl<C: Credential> ErasedCredential for C {
 
     fn tenant(&self, asked: &TenantId) -> Option<TenantId> {
         Credential::tenant(self, asked)
+    }
+
+    fn max_concurrency(&self) -> usize {
+        Credential::max_concurrency(self)
     }
 }
 
@@ -99,6 +115,10 @@ impl Credential for SharedCredential {
 
     fn tenant(&self, asked: &TenantId) -> Option<TenantId> {
         self.0.tenant(asked)
+    }
+
+    fn max_concurrency(&self) -> usize {
+        self.0.max_concurrency()
     }
 }
 
@@ -244,8 +264,14 @@ impl TokenRequest {
     }
 }
 
+impl<A: Into<Audience>> From<A> for TokenRequest {
+    fn from(audience: A) -> Self {
+        Self::new(audience)
+    }
+}
+
 /// A directory: a GUID or a domain name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TenantId(Arc<str>);
 
 impl TenantId {
@@ -293,7 +319,7 @@ impl fmt::Display for TenantId {
 
 /// Claims that a token must fulfil: a JSON object, as the `claims` parameter of
 /// OpenID Connect Core section 5.5 has it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Claims(Arc<str>);
 
 impl Claims {

@@ -125,6 +125,13 @@ impl Error {
         self.with(|details| details.kind = kind)
     }
 
+    /// The same failure, with what it led to before its message.
+    pub(crate) fn in_context(&self, context: &str) -> Self {
+        let message = format!("{context}: {}", self.message());
+        self.clone()
+            .with(|details| details.message = Cow::Owned(message))
+    }
+
     /// Says what the user can do about it.
     #[must_use]
     pub fn with_advice(self, advice: impl Into<Cow<'static, str>>) -> Self {

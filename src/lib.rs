@@ -22,7 +22,7 @@ pub mod testing;
 
 pub use audience::{Audience, FixedAudience, Hosts, Or, Origin, ResolveAudience};
 pub use authorize::{ExistingHeader, UnknownHosts};
-pub use cache::{TokenCache, TokenCacheBuilder};
+pub use cache::{KeyStatus, TokenCache, TokenCacheBuilder};
 pub use challenge::{Challenge, ClaimsChallenges, Demand, FollowChallenge};
 pub use credential::{
     Claims, Credential, CredentialFn, SharedCredential, TenantId, TokenRequest, credential_fn,

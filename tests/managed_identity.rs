@@ -333,7 +333,7 @@ async fn the_probe_looks_once_and_without_the_header() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_probe_that_finds_nothing_is_remembered_for_thirty_seconds_at_most() {
+async fn r29_a_probe_that_finds_nothing_is_remembered_for_thirty_seconds_at_most() {
     for nothing in [
         Reply::Hang,
         Reply::Fail(io::ErrorKind::ConnectionRefused),

@@ -46,10 +46,11 @@ impl Server {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let (expected, log) = (Arc::clone(&expected), Arc::clone(&log));
-                let location = location.lock().unwrap().clone();
+                let location = Arc::clone(&location);
                 let service = service_fn(move |request| {
                     let (expected, log) = (Arc::clone(&expected), Arc::clone(&log));
-                    answer(request, expected, log, location.clone())
+                    let location = location.lock().unwrap().clone();
+                    answer(request, expected, log, location)
                 });
                 connections.spawn(async move {
                     let connection = hyper::server::conn::http1::Builder::new()
@@ -125,9 +126,13 @@ async fn answer(
 }
 
 fn client(layer: BearerAuthLayer) -> ClientWithMiddleware {
+    following(layer, reqwest::redirect::Policy::none())
+}
+
+fn following(layer: BearerAuthLayer, redirects: reqwest::redirect::Policy) -> ClientWithMiddleware {
     let reqwest = reqwest::Client::builder()
         .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
+        .redirect(redirects)
         .build()
         .unwrap();
     ClientBuilder::new(reqwest)
@@ -202,11 +207,9 @@ async fn t4_t5_what_another_origin_answers_after_a_redirect_changes_nothing() {
     let elsewhere = Server::accepting("nothing").await;
     server.redirect_to(&elsewhere.url());
     let (layer, calls) = layer_for(&server);
-    let following = ClientBuilder::new(reqwest::Client::builder().no_proxy().build().unwrap())
-        .with(BearerAuthMiddleware::new(layer))
-        .build();
+    let client = following(layer, reqwest::redirect::Policy::default());
     for _ in 0..2 {
-        let response = following.get(server.url()).send().await.unwrap();
+        let response = client.get(server.url()).send().await.unwrap();
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
         assert_eq!(response.url().as_str(), elsewhere.url());
     }
@@ -214,6 +217,43 @@ async fn t4_t5_what_another_origin_answers_after_a_redirect_changes_nothing() {
     let bare = (String::new(), String::new());
     assert_eq!(elsewhere.seen(), [bare.clone(), bare]);
     assert_eq!(calls.count(), 1);
+}
+
+#[tokio::test]
+async fn t4_the_redirect_policy_stays_with_the_origin() {
+    let server = Server::accepting("token-1").await;
+    let elsewhere = Server::accepting("nothing").await;
+    let (layer, calls) = layer_for(&server);
+    let client = following(layer, BearerAuthMiddleware::redirect_policy());
+    server.redirect_to(&elsewhere.url());
+    let response = client.get(server.url()).send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::FOUND);
+    assert_eq!(response.headers()["location"], elsewhere.url().as_str());
+    assert_eq!(elsewhere.seen(), []);
+
+    // Round and round, at home.
+    server.redirect_to("/");
+    let error = client.get(server.url()).send().await.unwrap_err();
+    assert!(error.is_redirect(), "{error}");
+    let first = ("Bearer token-1".to_owned(), String::new());
+    assert_eq!(server.seen(), vec![first; 1 + 11]);
+    assert_eq!(calls.count(), 1);
+}
+
+#[tokio::test]
+async fn t4_reqwests_own_policy_is_not_enough() {
+    let server = Server::accepting("token-1").await;
+    let elsewhere = Server::accepting("nothing").await;
+    server.redirect_to(&elsewhere.url());
+    elsewhere.redirect_to(&elsewhere.url());
+    let (layer, _) = layer_for(&server);
+    let client = following(layer, reqwest::redirect::Policy::limited(2));
+    assert!(client.get(server.url()).send().await.is_err());
+    let seen = elsewhere.seen();
+    let tokens: Vec<_> = seen.iter().map(|(token, _)| token.as_str()).collect();
+    // The reason for what the middleware's documentation says. When this goes
+    // red, reqwest no longer hands out what it took off a hop before.
+    assert_eq!(tokens, ["", "Bearer token-1"]);
 }
 
 #[tokio::test]

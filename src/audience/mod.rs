@@ -23,7 +23,7 @@ pub(crate) use origin::{label_suffixes, refused};
 ///
 /// Compared byte for byte: `https://management.azure.com` and
 /// `https://management.azure.com/` are two audiences.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Audience(Arc<str>);
 
 impl Audience {

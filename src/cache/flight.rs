@@ -1,8 +1,6 @@
 //! One fetch, on a task that belongs to no caller.
 
-use std::future::Future;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use super::Source;
@@ -21,6 +19,15 @@ pub(super) struct Flight {
     refused: Option<AccessToken>,
     asked_at: Timestamp,
     landed: bool,
+}
+
+enum Fetched {
+    /// What the credential answered, and when it was asked.
+    Answer(Timestamp, Result<AccessToken, Error>),
+    /// It was not asked, because its authority wants to be left alone.
+    HeldBack(Error),
+    /// It was not asked, because the slot has another flight by now.
+    GivenUp,
 }
 
 impl Flight {
@@ -44,35 +51,44 @@ impl Flight {
     }
 
     pub(super) fn launch(self) -> Result<(), Error> {
-        let runtime = Arc::clone(&self.source.runtime);
-        runtime.spawn(Box::pin(self.fly()))
+        let source = Arc::clone(&self.source);
+        let slot = Arc::clone(&self.slot);
+        source.runtime.spawn(Box::pin(self.fly()))?;
+        slot.keep_tended(&source);
+        Ok(())
     }
 
     async fn fly(mut self) {
-        let mut closed = self.source.closed.clone();
-        let fetched = {
-            let mut last_handle_dropped = std::pin::pin!(closed.changed());
-            let mut fetch = std::pin::pin!(self.fetch());
-            std::future::poll_fn(|cx| {
-                if last_handle_dropped.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(None);
-                }
-                fetch.as_mut().poll(cx).map(Some)
-            })
-            .await
-        };
-        if let Some((asked_at, brought)) = fetched {
-            self.landed = true;
-            self.slot.land(&self.source, self.id, asked_at, brought);
+        match self.source.until_closed(self.fetch()).await {
+            Some(Fetched::Answer(asked_at, answer)) => {
+                self.landed = true;
+                self.slot.land(&self.source, self.id, asked_at, answer);
+            }
+            Some(Fetched::HeldBack(error)) => {
+                self.landed = true;
+                self.slot.turn_back(&self.source, self.id, &error);
+            }
+            Some(Fetched::GivenUp) | None => {}
         }
     }
 
-    async fn fetch(&self) -> (Timestamp, Result<AccessToken, Error>) {
+    async fn fetch(&self) -> Fetched {
         let source = &*self.source;
         if !self.delay.is_zero() {
             source.runtime.sleep(self.delay).await;
         }
+        let mut permit = source.permits.queue();
+        permit
+            .granted(|| self.slot.is_queued(source, self.id))
+            .await;
         let asked_at = source.runtime.now();
+        // Others may have heard meanwhile that the authority wants its rest.
+        if let Some(error) = source.throttled(asked_at) {
+            return Fetched::HeldBack(error);
+        }
+        if !self.slot.departs(source, self.id, asked_at) {
+            return Fetched::GivenUp;
+        }
         let key = self.slot.key();
         let mut request =
             TokenRequest::new(&key.audience).with_runtime(Arc::clone(&source.runtime));
@@ -96,7 +112,7 @@ impl Flight {
                 ),
             )),
         };
-        (asked_at, brought)
+        Fetched::Answer(asked_at, brought)
     }
 }
 

@@ -4,29 +4,29 @@ mod acquire;
 mod flight;
 #[cfg(all(test, any(tower_bearer_loom, tower_bearer_shuttle)))]
 mod models;
+mod permits;
+mod ready;
 mod schedule;
 mod slot;
 mod slots;
+mod source;
 mod sync;
 
 use std::fmt;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 pub(crate) use acquire::Acquire;
+pub use slot::KeyStatus;
 pub(crate) use slot::{Acquired, Entry, Slot};
 use slots::Slots;
-use sync::Mutex;
+pub(crate) use source::Source;
 
 use crate::credential::{Claims, Credential, SharedCredential, TenantId, TokenRequest};
 use crate::runtime::{Runtime, Timestamp, TokioRuntime};
 use crate::{AccessToken, Audience, Error, ErrorKind, Principal};
-
-/// Added to the time limit of a fetch where somebody watches it, so that the
-/// fetch's own error, which says more, comes first.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// A shared store of tokens in front of a [`Credential`].
 ///
@@ -36,16 +36,21 @@ const GRACE: Duration = Duration::from_secs(5);
 /// - A token is fetched when it is first asked for, **once**, however many
 ///   callers ask. The fetch runs on a task of its own: callers that give up
 ///   neither stop nor repeat it.
-/// - In the second half of its life one background fetch replaces it, while
+/// - Around the middle of its life one background fetch replaces it, while
 ///   everybody goes on with the current one at no cost. Nobody waits for an
 ///   identity provider that is slow or down as long as a token is good.
 /// - A token is good only while both the monotonic and the wall clock say so,
-///   and is given up 30 seconds before it ends.
+///   and is given up 30 seconds before it ends, or a thousandth of its life if
+///   that is longer.
 /// - A failed fetch is shared by those who waited, kept for as long as the
 ///   back-off lasts (1 to 30 seconds, 10 to 60 after a refusal, or what
 ///   `Retry-After` says) and then tried again, for ever.
 /// - Keys (audience, tenant, claims) have nothing to do with each other: a
-///   slow fetch for one never delays another.
+///   slow fetch for one never delays a token of another that is at hand. Only
+///   [so many](Credential::max_concurrency) fetches are under way at once.
+/// - A key can be [kept warm](Self::keep_warm) by timer, a program can
+///   [wait](Self::ready) for its first tokens, and the cache
+///   [tells](Self::status) what it holds.
 /// - Dropping the last clone, and the last request that waits for a token,
 ///   ends every task.
 ///
@@ -74,24 +79,8 @@ struct Handle {
     _open: watch::Sender<()>,
 }
 
-/// What a flight needs. It outlives the handles only as long as one flight
-/// takes to hear that they are gone.
-pub(crate) struct Source {
-    credential: SharedCredential,
-    pub(crate) runtime: Arc<dyn Runtime>,
-    fetch_timeout: Duration,
-    closed: watch::Receiver<()>,
-    throttle: Mutex<Option<Throttle>>,
-}
-
-#[derive(Clone)]
-struct Throttle {
-    until: Duration,
-    error: Error,
-}
-
 /// What a token is kept under. Credential and authority are those of the cache.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Key {
     audience: Audience,
     tenant: Option<TenantId>,
@@ -111,6 +100,7 @@ impl TokenCache {
             credential: SharedCredential::new(credential),
             runtime: Arc::new(TokioRuntime::new()),
             fetch_timeout: TokenCacheBuilder::FETCH_TIMEOUT,
+            max_concurrency: None,
             max_keys: TokenCacheBuilder::MAX_KEYS,
         }
     }
@@ -165,7 +155,7 @@ impl TokenCache {
     ///
     /// Can be dropped at any time; the fetch goes on for the others.
     pub async fn token_for(&self, request: &TokenRequest) -> Result<AccessToken, Error> {
-        let slot = self.slot(request.audience(), request.tenant(), request.claims())?;
+        let slot = self.slot_of(request)?;
         let refused = request.refused().and_then(|token| slot.entry_of(token));
         let entry = match &refused {
             Some(refused) => {
@@ -198,6 +188,111 @@ impl TokenCache {
         Ok(self.token(audience).await?.principal().clone())
     }
 
+    /// Keeps a fresh token for an audience, or whatever [`TokenRequest`]
+    /// describes, from now on: it is fetched at once and refreshed by timer,
+    /// so that not even the first request after a quiet night waits. A refused
+    /// token in the request is of no account.
+    ///
+    /// The key stays warm until the last clone of the cache is dropped. It
+    /// makes room for others only when there are
+    /// [as many keys](TokenCacheBuilder::max_keys) as may be and none is idle.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_bearer::{AccessToken, TokenCache, credential_fn};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), tower_bearer::Error> {
+    /// # let tokens = TokenCache::new(credential_fn(|_| async {
+    /// #     AccessToken::expiring_in("fresh", Duration::from_secs(3600))
+    /// # }));
+    /// tokens.keep_warm("https://vault.azure.net")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Configuration`] when the audience cannot be one, or
+    /// outside of a runtime. A fetch that fails is no error: it is tried again
+    /// for ever, at the pace of [its back-off](Self), and [`status`](Self::status)
+    /// tells.
+    pub fn keep_warm(&self, request: impl Into<TokenRequest>) -> Result<(), Error> {
+        let slot = self.slot_of(&request.into())?;
+        slot.keep_warm(self.source())
+    }
+
+    /// Waits until there is a token for each of `requests` (audiences, or
+    /// whatever [`TokenRequest`] describes), for at most `limit`. For the
+    /// start of a program, or its readiness probe: what fails is tried again
+    /// until the time is up.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_bearer::{AccessToken, TokenCache, credential_fn};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), tower_bearer::Error> {
+    /// # let tokens = TokenCache::new(credential_fn(|_| async {
+    /// #     AccessToken::expiring_in("fresh", Duration::from_secs(3600))
+    /// # }));
+    /// tokens
+    ///     .ready(["https://vault.azure.net", "https://storage.azure.com"], Duration::from_secs(30))
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the time is up, with the audience and what its last fetch failed
+    /// of. At once for [`ErrorKind::Configuration`], which time does not heal.
+    ///
+    /// # Cancel safety
+    ///
+    /// Can be dropped at any time; the fetches go on.
+    pub async fn ready<I>(&self, requests: I, limit: Duration) -> Result<(), Error>
+    where
+        I: IntoIterator<Item: Into<TokenRequest>>,
+    {
+        let slots = requests
+            .into_iter()
+            .map(|request| self.slot_of(&request.into()))
+            .collect::<Result<Vec<_>, _>>()?;
+        ready::ready(self.source(), slots, limit).await
+    }
+
+    /// What is held, key by key, in the order of the audiences: for a health
+    /// check, a metric, or somebody who wonders.
+    ///
+    /// Looks at every key, so call it now and then, not for each request.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_bearer::{AccessToken, TokenCache, credential_fn};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), tower_bearer::Error> {
+    /// # let tokens = TokenCache::new(credential_fn(|_| async {
+    /// #     AccessToken::expiring_in("fresh", Duration::from_secs(3600))
+    /// # }));
+    /// tokens.token("https://vault.azure.net").await?;
+    /// for key in tokens.status() {
+    ///     println!("{}: {} hits, {} fetches", key.audience(), key.hits(), key.fetches());
+    ///     assert!(key.is_usable());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn status(&self) -> Vec<KeyStatus> {
+        let mut slots = self.0.slots.all();
+        slots.sort_by(|a, b| a.key().cmp(b.key()));
+        let (source, now) = (self.source(), self.now());
+        slots.iter().map(|slot| slot.status(source, now)).collect()
+    }
+
+    fn slot_of(&self, request: &TokenRequest) -> Result<Arc<Slot>, Error> {
+        self.slot(request.audience(), request.tenant(), request.claims())
+    }
+
     pub(crate) fn slot(
         &self,
         audience: &Audience,
@@ -228,49 +323,6 @@ impl fmt::Debug for TokenCache {
     }
 }
 
-impl Source {
-    /// A flight that is older sits on a runtime that nobody drives any more.
-    fn flight_limit(&self) -> Duration {
-        self.fetch_timeout.saturating_add(GRACE)
-    }
-
-    /// Until when the authority wants to be left alone.
-    fn throttled_until(&self, now: Timestamp) -> Option<Duration> {
-        let throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
-        let until = throttle.as_ref()?.until;
-        (now.monotonic < until).then_some(until)
-    }
-
-    fn throttled(&self, now: Timestamp) -> Option<Error> {
-        let throttle = self
-            .throttle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()?;
-        let left = throttle.until.checked_sub(now.monotonic)?;
-        (!left.is_zero()).then(|| throttle.error.with_retry_after(left))
-    }
-
-    fn throttle(&self, error: &Error, until: Duration) {
-        // Declared first, so dropped after the lock: errors hold sources of any
-        // type.
-        let _previous;
-        let mut throttle = self.throttle.lock().unwrap_or_else(PoisonError::into_inner);
-        if throttle.as_ref().is_none_or(|known| known.until < until) {
-            _previous = throttle.replace(Throttle {
-                until,
-                error: error.clone(),
-            });
-        }
-    }
-}
-
-impl fmt::Debug for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Source").finish_non_exhaustive()
-    }
-}
-
 /// Options of a [`TokenCache`].
 #[derive(Debug)]
 #[must_use]
@@ -278,6 +330,7 @@ pub struct TokenCacheBuilder {
     credential: SharedCredential,
     runtime: Arc<dyn Runtime>,
     fetch_timeout: Duration,
+    max_concurrency: Option<usize>,
     max_keys: usize,
 }
 
@@ -298,6 +351,15 @@ impl TokenCacheBuilder {
         self
     }
 
+    /// How many fetches, each for another key, may be under way at once. The
+    /// others wait in the order in which they came. Default: what the
+    /// credential [says](Credential::max_concurrency), which is 64 for most
+    /// and 5 for the metadata endpoint of an Azure VM.
+    pub fn max_concurrency(mut self, most: usize) -> Self {
+        self.max_concurrency = Some(most);
+        self
+    }
+
     /// About how many keys are kept. When there are more, the one that was not
     /// looked up for longest makes room. Default: 10,000.
     pub fn max_keys(mut self, most: usize) -> Self {
@@ -310,13 +372,13 @@ impl TokenCacheBuilder {
     pub fn build(self) -> TokenCache {
         let (open, closed) = watch::channel(());
         TokenCache(Arc::new(Handle {
-            source: Arc::new(Source {
-                credential: self.credential,
-                runtime: self.runtime,
-                fetch_timeout: self.fetch_timeout,
+            source: Arc::new(Source::new(
+                self.credential,
+                self.runtime,
+                self.fetch_timeout,
+                self.max_concurrency,
                 closed,
-                throttle: Mutex::new(None),
-            }),
+            )),
             slots: Slots::new(self.max_keys),
             _open: open,
         }))

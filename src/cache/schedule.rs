@@ -14,6 +14,10 @@ const MAX_LIFE: Duration = Duration::from_secs(48 * 3600);
 /// to arrive.
 const SKEW: Duration = Duration::from_secs(30);
 
+/// Nor in the last of so many parts of a long life: clocks that are being set
+/// right may be slow by half of that.
+const DRIFT: u32 = 1000;
+
 /// A refresh leaves at least this much time for retries, if the life allows.
 const RESERVE: Duration = Duration::from_secs(5 * 60);
 
@@ -44,7 +48,7 @@ impl Window {
             Lifetime::On(end) => end.duration_since(anchor.wall).unwrap_or_default(),
         }
         .min(MAX_LIFE);
-        let skew = SKEW.min(life / 10);
+        let skew = SKEW.max(life / DRIFT).min(life / 10);
         let mut unusable_at = later(anchor, life.saturating_sub(skew));
         if let (Lifetime::On(_), Some(known)) = (token.lifetime(), known) {
             unusable_at.monotonic = unusable_at.monotonic.min(known.unusable_at.monotonic);
@@ -68,12 +72,12 @@ impl Window {
             // wishes it, and not in step with the rest of a fleet.
             Some(wait) => wait + left.saturating_sub(wait).mul_f64(chance / 10.0),
             None => {
-                let wait = left.mul_f64(0.5 + 0.2 * chance);
-                if left > 2 * RESERVE {
-                    wait.min((left + skew).saturating_sub(RESERVE))
-                } else {
-                    wait
-                }
+                // Where a life is too short for the whole reserve, half of it
+                // is kept. However short, a fifth of it spreads a fleet out.
+                let latest = (left + skew)
+                    .saturating_sub(RESERVE)
+                    .clamp(left / 2, left.mul_f64(0.7));
+                latest.saturating_sub(left.mul_f64(0.2 * (1.0 - chance)))
             }
         };
         Ok(Self {
@@ -88,6 +92,10 @@ impl Window {
 
     pub(crate) fn is_due(&self, now: Timestamp) -> bool {
         now.monotonic >= self.refresh_at.monotonic || now.wall >= self.refresh_at.wall
+    }
+
+    pub(crate) fn left_until_due(&self, now: Timestamp) -> Duration {
+        left_until(self.refresh_at, now)
     }
 }
 
@@ -225,11 +233,19 @@ mod tests {
 
     #[test]
     fn refresh_leaves_five_minutes_where_the_life_allows() {
-        let window = Window::of(&token(720), at(0), at(0), 0.999, None).unwrap();
-        assert_eq!(window.refresh_at, at(420));
-        let short = Window::of(&token(60), at(0), at(0), 0.999, None).unwrap();
-        assert!(wait(short, at(0)) > secs(30));
-        assert!(short.refresh_at.monotonic < short.unusable_at.monotonic);
+        for (chance, expected) in [(0.0, 282.0), (0.999_999, 420.0)] {
+            let window = Window::of(&token(720), at(0), at(0), chance, None).unwrap();
+            assert!((wait(window, at(0)).as_secs_f64() - expected).abs() < 0.01);
+        }
+    }
+
+    #[test]
+    fn r04_refresh_leaves_half_of_a_short_life() {
+        for (chance, expected) in [(0.0, 16.2), (0.999_999, 27.0)] {
+            let window = Window::of(&token(60), at(0), at(0), chance, None).unwrap();
+            assert!((wait(window, at(0)).as_secs_f64() - expected).abs() < 0.01);
+            assert_eq!(window.unusable_at, at(54));
+        }
     }
 
     #[test]
@@ -249,6 +265,15 @@ mod tests {
     fn r34_relative_life_counts_from_before_the_request() {
         let window = Window::of(&token(3600), at(0), at(20), 0.0, None).unwrap();
         assert_eq!(window.unusable_at, at(3570));
+    }
+
+    #[test]
+    fn r34_a_clock_that_drifts_does_not_outlast_the_token() {
+        for (life, skew) in [(60, 6), (3600, 30), (86_400, 86), (172_800, 172)] {
+            let window = Window::of(&token(life), at(0), at(0), 0.0, None).unwrap();
+            let left = left_until(at(life), window.unusable_at);
+            assert_eq!(left.as_secs(), skew, "{life}");
+        }
     }
 
     #[test]

@@ -61,6 +61,16 @@ impl Slots {
         self.insert(shard, key, now)
     }
 
+    pub(super) fn all(&self) -> Vec<Arc<Slot>> {
+        let shards = self.shards.iter().map(ArcSwap::load);
+        shards
+            .flat_map(|shard| {
+                let slots = shard.values().map(|place| Arc::clone(&place.slot));
+                slots.collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
     fn shard(&self, hash: u64) -> Option<&ArcSwap<Shard>> {
         // The low bits choose the bucket inside the shard.
         let index = usize::try_from(hash >> 57).unwrap_or_default() % SHARDS;
@@ -101,7 +111,9 @@ impl Slots {
                 let current = shard.load();
                 if let Some(victim) = idlest(&current, even_in_use) {
                     let mut next = Shard::clone(&current);
-                    next.remove(&victim);
+                    if let Some(place) = next.remove(&victim) {
+                        place.slot.let_cool();
+                    }
                     shard.store(Arc::new(next));
                     return;
                 }

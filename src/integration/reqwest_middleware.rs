@@ -7,11 +7,14 @@ use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use http::header::AUTHORIZATION;
 use http::{Extensions, StatusCode, Uri};
+use reqwest::redirect::Policy;
 use reqwest::{Request, Response};
 use reqwest_middleware::{Error, Middleware, Next, Result};
 
 use crate::authorize::{Authorizer, ExistingHeader, Route, Sent};
 use crate::{BearerAuthLayer, ErrorKind};
+
+const MOST_REDIRECTS: usize = 10;
 
 /// [`BearerAuthLayer`] for `reqwest_middleware`: the same rules, the same
 /// cache, the same answer to a 401.
@@ -23,10 +26,16 @@ use crate::{BearerAuthLayer, ErrorKind};
 /// A failure to get a token is a [`reqwest_middleware::Error::Middleware`]
 /// that holds an [`Error`](crate::Error), to be had by `downcast_ref`.
 ///
-/// reqwest follows redirects by itself, below the middleware, and takes the
-/// token off when one leads to another host, port or scheme. What such an
-/// origin answers is given back as it is, a 401 too. A client with
-/// `redirect::Policy::none()` is the safer one all the same.
+/// # Redirects
+///
+/// reqwest follows redirects by itself, below the middleware, which therefore
+/// cannot judge each hop. By default it follows them anywhere, and that gives
+/// tokens away: up to 0.13.5 it takes the token off when a redirect leads to
+/// another host, but puts it back on when that host redirects to itself. Give
+/// the client [`redirect_policy`](Self::redirect_policy), or
+/// `redirect::Policy::none()`.
+///
+/// What another origin answers is given back as it is, a 401 too.
 ///
 /// ```
 /// use tower_bearer::{BearerAuthLayer, BearerAuthMiddleware, FixedAudience, TokenCache};
@@ -40,9 +49,13 @@ use crate::{BearerAuthLayer, ErrorKind};
 ///     TokenCache::new(credential),
 ///     FixedAudience::new("api://orders"),
 /// );
-/// let client = reqwest_middleware::ClientBuilder::new(reqwest::Client::new())
+/// let reqwest = reqwest::Client::builder()
+///     .redirect(BearerAuthMiddleware::redirect_policy())
+///     .build()?;
+/// let client = reqwest_middleware::ClientBuilder::new(reqwest)
 ///     .with(BearerAuthMiddleware::new(layer))
 ///     .build();
+/// # Ok::<_, reqwest::Error>(())
 /// ```
 pub struct BearerAuthMiddleware {
     authorizer: Arc<Authorizer>,
@@ -57,6 +70,20 @@ impl BearerAuthMiddleware {
             authorizer: layer.into_authorizer(),
             last_route: ArcSwapOption::empty(),
         }
+    }
+
+    /// A policy for the client below: it follows up to ten redirects that stay
+    /// with scheme, host and port. One that leads elsewhere is given back as
+    /// the answer.
+    #[must_use]
+    pub fn redirect_policy() -> Policy {
+        Policy::custom(|attempt| {
+            let origin = attempt.url().origin();
+            if attempt.previous().iter().any(|url| url.origin() != origin) {
+                return attempt.stop();
+            }
+            Policy::limited(MOST_REDIRECTS).redirect(attempt)
+        })
     }
 
     fn route(&self, request: &Request) -> Result<Option<Arc<Route>>> {

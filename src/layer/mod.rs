@@ -46,14 +46,19 @@ use crate::{ResolveAudience, TokenCache};
 ///
 /// *Inside* of what follows redirects (above it in a `ServiceBuilder`): then
 /// each hop passes through the layer and is judged by its own host. Outside,
-/// hops go unseen: what follows redirects must then take `Authorization` off
-/// where the origin changes, as tower-http's `FollowRedirect` does, and a 401
-/// that another origin answered with is taken for one of the first.
+/// hops go unseen, so none may be followed that leaves the origin: give
+/// tower-http's `FollowRedirect` the policy `SameOrigin`, and a client that
+/// follows redirects by itself, as reqwest does, one like it. The standard
+/// policies are not enough. Up to tower-http 0.6 and reqwest 0.13.5 they take
+/// `Authorization` off the first hop to another host and hand it out at the
+/// second; and a 401 from there is taken for one of the first host, so that
+/// another could have tokens renewed, or fetched with claims of its choice.
 ///
 /// A request that waits for its first token holds the ready inner service, and
 /// with it a place in a `ConcurrencyLimit` that is inside of the layer. A
-/// credential must never send through the same limited client: give it a
-/// transport of its own, as all of this crate's have.
+/// credential must never send through the same limited client: each would wait
+/// for the other until the request's deadline. Give it a transport of its own,
+/// as all of this crate's have.
 ///
 /// ```
 /// use std::time::Duration;

@@ -16,6 +16,8 @@ use tower_service::Service;
 use crate::BoxError;
 use crate::runtime::BoxFuture;
 
+#[cfg(feature = "azure")]
+mod budget;
 #[cfg(feature = "client")]
 mod causes;
 #[cfg(feature = "client")]
@@ -31,6 +33,8 @@ mod retry;
 #[cfg(feature = "client")]
 mod tls;
 
+#[cfg(feature = "azure")]
+pub(crate) use budget::RetryBudget;
 #[cfg(feature = "client")]
 pub use client::TransportBuilder;
 #[cfg(feature = "azure")]

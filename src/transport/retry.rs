@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Again, Failure};
+use super::{Again, Failure, RetryBudget};
 use crate::Error;
 use crate::runtime::{Runtime, random_fraction};
 
@@ -25,14 +25,21 @@ pub(crate) struct Schedule {
 /// begin or ends it.
 pub(crate) struct Retries<'a> {
     runtime: &'a dyn Runtime,
+    budget: &'a RetryBudget,
     started: Duration,
     plan: Plan,
 }
 
 impl<'a> Retries<'a> {
-    pub(crate) fn new(runtime: &'a dyn Runtime, schedule: Schedule) -> Self {
+    pub(crate) fn new(
+        runtime: &'a dyn Runtime,
+        schedule: Schedule,
+        budget: &'a RetryBudget,
+    ) -> Self {
+        budget.acquisition();
         Self {
             runtime,
+            budget,
             started: runtime.now().monotonic,
             plan: Plan::new(schedule),
         }
@@ -40,6 +47,10 @@ impl<'a> Retries<'a> {
 
     fn elapsed(&self) -> Duration {
         self.runtime.now().monotonic.saturating_sub(self.started)
+    }
+
+    fn may_be_made(&self) -> bool {
+        self.budget.take(self.runtime.now().monotonic)
     }
 
     /// How long the next attempt may take.
@@ -58,7 +69,8 @@ impl<'a> Retries<'a> {
         let elapsed = self.elapsed();
         let random = random_fraction(self.runtime);
         let retry_after = failure.error.retry_after();
-        match self.plan.next(failure.again, retry_after, elapsed, random) {
+        let next = self.plan.next(failure.again, retry_after, elapsed, random);
+        match next.filter(|_| self.may_be_made()) {
             Some(wait) if wait.is_zero() => Ok(()),
             Some(wait) => {
                 self.runtime.sleep(wait).await;

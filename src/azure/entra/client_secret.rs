@@ -45,7 +45,9 @@ const NAME: &str = "ClientSecretCredential";
 /// - Failures that may pass (408, 429 and 5xx answers, lost connections,
 ///   answers that are no token) are tried again, up to 3 times in all, after
 ///   0.8 s and then twice that, each with up to half as much added at random. A
-///   connection that was lost is replaced at once, the first time. A
+///   connection that was lost is replaced at once, the first time. Of all
+///   requests of a credential together a tenth may be tried again, and one more
+///   a second, so that many audiences do not make an outage worse. A
 ///   `Retry-After` is kept to; one that comes with 429 is not waited for but
 ///   returned in the error, for the cache to remember.
 /// - Redirects are never followed, and answers of more than 1 MiB are not read.

@@ -19,7 +19,7 @@ use self::tenants::Tenants;
 use super::answer::{Issued, Reader};
 use super::app_principal;
 use super::cloud::Authority;
-use crate::transport::{Again, Failure, Retries, Schedule, Transport, place};
+use crate::transport::{Again, Failure, Retries, RetryBudget, Schedule, Transport, place};
 use crate::{AccessToken, Error, ErrorKind, Runtime, TokenRequest};
 
 /// An application that signs in at a token endpoint, by whatever proof.
@@ -30,6 +30,7 @@ struct Application {
     authority: Authority,
     transport: Transport,
     schedule: Schedule,
+    retry_budget: RetryBudget,
     attempt_timeout: Duration,
     continuous_access_evaluation: bool,
 }
@@ -49,7 +50,7 @@ impl Application {
         let form = self.form(request, proof)?;
 
         let runtime = request.runtime();
-        let mut retries = Retries::new(runtime, self.schedule);
+        let mut retries = Retries::new(runtime, self.schedule, &self.retry_budget);
         let issued = loop {
             let limit = retries.limit(self.attempt_timeout);
             match self

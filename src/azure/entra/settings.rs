@@ -6,7 +6,7 @@ use super::Application;
 use super::tenants::Tenants;
 use crate::azure::cloud::{Authority, Cloud};
 use crate::environment::Environment;
-use crate::transport::{Schedule, Transport};
+use crate::transport::{RetryBudget, Schedule, Transport};
 use crate::{Error, ErrorKind};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -77,6 +77,7 @@ impl Settings {
                 longest: Duration::from_secs(10),
                 budget: self.timeout,
             },
+            retry_budget: RetryBudget::default(),
             attempt_timeout: self.attempt_timeout,
             continuous_access_evaluation: self.continuous_access_evaluation,
         })

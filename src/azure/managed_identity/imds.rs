@@ -14,7 +14,7 @@ use super::probe::{Finding, Findings};
 use crate::azure::answer::{Issued, Reader};
 use crate::azure::app_principal;
 use crate::azure::entra::form::RESERVED;
-use crate::transport::{Again, Failure, Retries, Schedule, Transport, place};
+use crate::transport::{Again, Failure, Retries, RetryBudget, Schedule, Transport, place};
 use crate::{AccessToken, Error, ErrorKind, Runtime, TokenRequest};
 
 const PATH: &str = "/metadata/identity/oauth2/token";
@@ -31,6 +31,7 @@ pub(super) struct Imds {
     id: Option<ManagedIdentityId>,
     transport: Transport,
     schedule: Schedule,
+    retry_budget: RetryBudget,
     attempt_timeout: Duration,
     probe: Option<Probe>,
 }
@@ -72,6 +73,7 @@ impl Imds {
                 longest: Duration::from_secs(16),
                 budget: timeout,
             },
+            retry_budget: RetryBudget::default(),
             attempt_timeout,
             probe,
         })
@@ -92,7 +94,7 @@ impl Imds {
         if let Some(probe) = &self.probe {
             self.look(probe, runtime).await?;
         }
-        let mut retries = Retries::new(runtime, self.schedule);
+        let mut retries = Retries::new(runtime, self.schedule, &self.retry_budget);
         let issued = loop {
             let limit = retries.limit(self.attempt_timeout);
             match self.attempt(&uri, runtime, limit).await {

@@ -47,7 +47,9 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 ///   up to 16 s, each with up to half as much added at random, and not before a
 ///   `Retry-After`. 410 means that the service is being updated, which takes
 ///   up to 70 s: so long it is tried, however often. A `Retry-After` longer
-///   than the time that is left is returned in the error at once.
+///   than the time that is left is returned in the error at once. Of all
+///   requests of a credential together a tenth may be tried again, and one more
+///   a second.
 /// - The metadata service has a cache of its own and cannot be made to issue
 ///   a new token, so a [refused token](TokenRequest::refused) may come again.
 ///   It knows neither [claims](TokenRequest::claims) nor another
@@ -93,6 +95,11 @@ impl Credential for ManagedIdentityCredential {
 
     fn tenant(&self, _: &TenantId) -> Option<TenantId> {
         None
+    }
+
+    /// The endpoint answers 429 to about five requests a second.
+    fn max_concurrency(&self) -> usize {
+        5
     }
 }
 

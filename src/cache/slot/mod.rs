@@ -1,9 +1,14 @@
 //! One key: its current token, and at most one flight that fetches the next.
 
+mod status;
+mod tending;
+
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
+
+pub use status::KeyStatus;
 
 use super::flight::Flight;
 use super::schedule::{self, ForceLimit, Window};
@@ -11,6 +16,8 @@ use super::sync::{ArcSwapOption, AtomicU64, Mutex, MutexGuard, Ordering};
 use super::{Key, Source};
 use crate::runtime::{Timestamp, random_fraction};
 use crate::{AccessToken, Audience, Error, ErrorKind};
+
+use status::Counters;
 
 /// Fetches for one key start at least this far apart, however short-lived the
 /// tokens are that they bring.
@@ -25,11 +32,18 @@ pub(crate) struct Entry {
     /// Counts the different tokens that this slot has held.
     pub(crate) generation: u64,
     window: Window,
+    /// How often it was at hand. Here and not in the slot, since whoever takes
+    /// the token writes to this place of memory anyway.
+    hits: AtomicU64,
 }
 
 impl Entry {
     pub(super) fn is_usable(&self, now: Timestamp) -> bool {
         self.window.is_usable(now)
+    }
+
+    fn hit(&self) {
+        self.hits.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -57,9 +71,21 @@ struct State {
     flights_started: u64,
     last_start: Option<Duration>,
     generation: u64,
+    /// In a row.
     failures: u32,
+    /// The last one, even if a fetch has succeeded since.
     failure: Option<Failure>,
     force: ForceLimit,
+    kept_warm: KeptWarm,
+    counters: Counters,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum KeptWarm {
+    No,
+    /// By a task that went away with its runtime.
+    Untended,
+    Tended,
 }
 
 #[derive(Debug)]
@@ -70,9 +96,10 @@ struct Airborne {
     waiters: Vec<oneshot::Sender<Outcome>>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Failure {
     error: Error,
+    at: SystemTime,
     not_before: Duration,
 }
 
@@ -111,6 +138,8 @@ impl Slot {
                 failures: 0,
                 failure: None,
                 force: ForceLimit::new(),
+                kept_warm: KeptWarm::No,
+                counters: Counters::default(),
             }),
         }
     }
@@ -140,6 +169,7 @@ impl Slot {
         {
             self.refresh_in_background(source, now);
         }
+        entry.hit();
         Some(Arc::clone(entry))
     }
 
@@ -172,6 +202,7 @@ impl Slot {
         }
         // The flight may have landed between the look at the slot and the lock.
         if let Some(entry) = self.usable(now) {
+            entry.hit();
             return Acquired::Ready(entry);
         }
         if let Some(error) = state.held_back(source, now) {
@@ -200,6 +231,7 @@ impl Slot {
         _stuck = state.take_stuck(source, now);
         match self.usable(now) {
             Some(entry) if entry.generation > refused.generation => {
+                entry.hit();
                 return Acquired::Ready(entry);
             }
             Some(_) => {}
@@ -299,16 +331,47 @@ impl Slot {
             _ => Duration::ZERO,
         };
         state.last_start = Some(now.monotonic + delay);
+        let started = now.monotonic + delay;
         state.flight = Some(Airborne {
             id,
-            started: now.monotonic + delay,
+            started,
             forced,
             waiters: waiter.into_iter().collect(),
         });
-        let overdue = (now.monotonic + delay).saturating_add(source.flight_limit());
+        self.leave_alone_while_flying(source, started);
+        Flight::new(Arc::clone(self), Arc::clone(source), id, delay, refused)
+    }
+
+    fn leave_alone_while_flying(&self, source: &Source, started: Duration) {
+        let overdue = started.saturating_add(source.flight_limit());
         self.next_attempt
             .store(millis(overdue).saturating_add(1), Ordering::Relaxed);
-        Flight::new(Arc::clone(self), Arc::clone(source), id, delay, refused)
+    }
+
+    /// Flight `id` still waits for its turn, so its time has not begun.
+    pub(super) fn is_queued(&self, source: &Source, id: u64) {
+        let now = source.runtime.now().monotonic;
+        let mut state = self.lock();
+        if let Some(flight) = state.flight_mut(id) {
+            flight.started = now;
+            self.leave_alone_while_flying(source, now);
+        }
+    }
+
+    /// Flight `id` wants to ask the credential now. It may not if it was given
+    /// up meanwhile: another one flies in its place.
+    pub(super) fn departs(&self, source: &Source, id: u64, now: Timestamp) -> bool {
+        let mut state = self.lock();
+        let Some(flight) = state.flight_mut(id) else {
+            return false;
+        };
+        flight.started = now.monotonic;
+        let forced = flight.forced;
+        state.last_start = Some(now.monotonic);
+        state.counters.fetches += 1;
+        state.counters.forced += u64::from(forced);
+        self.leave_alone_while_flying(source, now.monotonic);
+        true
     }
 
     /// Takes in what flight `id` brought and tells everybody who waited.
@@ -326,16 +389,18 @@ impl Slot {
             return;
         };
         // Kept until the lock is gone: errors hold sources of any type.
-        let previous_failure = state.failure.take();
+        let mut previous_failure = None;
         let mut throttled_until = None;
         let outcome = brought
             .and_then(|token| self.install(&mut state, token, asked_at, now, chance, flight.forced))
             .inspect_err(|error| {
                 state.failures = state.failures.saturating_add(1);
+                state.counters.failures += 1;
                 let wait = schedule::back_off(error, state.failures, chance);
                 let not_before = now.monotonic + wait;
-                state.failure = Some(Failure {
+                previous_failure = state.failure.replace(Failure {
                     error: error.clone(),
+                    at: now.wall,
                     not_before,
                 });
                 throttled_until = error.retry_after().map(|_| not_before);
@@ -347,10 +412,20 @@ impl Slot {
         if let (Err(error), Some(until)) = (&outcome, throttled_until) {
             source.throttle(error, until);
         }
-        for waiter in flight.waiters {
-            // A caller that has gone away has dropped its end.
-            drop(waiter.send(outcome.clone()));
-        }
+        flight.tell(&outcome);
+    }
+
+    /// Flight `id` never asked, because the authority wants to be left alone.
+    pub(super) fn turn_back(&self, source: &Source, id: u64, error: &Error) {
+        let now = source.runtime.now();
+        let mut state = self.lock();
+        let Some(flight) = state.take_flight(id) else {
+            return;
+        };
+        let until = source.throttled_until(now).unwrap_or_default();
+        self.next_attempt.store(millis(until), Ordering::Relaxed);
+        drop(state);
+        flight.tell(&Err(error.clone()));
     }
 
     fn install(
@@ -379,9 +454,12 @@ impl Slot {
             token,
             generation: state.generation,
             window,
+            hits: AtomicU64::new(0),
         });
         state.failures = 0;
-        self.current.store(Some(Arc::clone(&entry)));
+        if let Some(replaced) = self.current.swap(Some(Arc::clone(&entry))) {
+            state.counters.hits += replaced.hits.load(Ordering::Relaxed);
+        }
         let soonest = state.last_start.unwrap_or(now.monotonic) + LEAST_INTERVAL;
         self.next_attempt.store(millis(soonest), Ordering::Relaxed);
         Ok(entry)
@@ -403,6 +481,15 @@ impl Slot {
         // No foreign code runs under the lock, so the state is whole even if
         // a thread died with it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Airborne {
+    fn tell(self, outcome: &Outcome) {
+        for waiter in self.waiters {
+            // A caller that has gone away has dropped its end.
+            drop(waiter.send(outcome.clone()));
+        }
     }
 }
 
@@ -428,7 +515,7 @@ impl State {
 
     /// Why nothing may be fetched now.
     fn held_back(&self, source: &Source, now: Timestamp) -> Option<Error> {
-        if let Some(failure) = &self.failure {
+        if let Some(failure) = self.unmended() {
             let left = failure.not_before.saturating_sub(now.monotonic);
             if !left.is_zero() {
                 let error = failure.error.clone();
@@ -439,6 +526,23 @@ impl State {
             }
         }
         source.throttled(now)
+    }
+
+    /// For how long nothing may be fetched.
+    fn back_off_left(&self, source: &Source, now: Timestamp) -> Duration {
+        let failed = self.unmended().map(|failure| failure.not_before);
+        failed
+            .max(source.throttled_until(now))
+            .map_or(Duration::ZERO, |until| until.saturating_sub(now.monotonic))
+    }
+
+    /// The last failure, if no fetch has succeeded since.
+    fn unmended(&self) -> Option<&Failure> {
+        self.failure.as_ref().filter(|_| self.failures > 0)
+    }
+
+    fn flight_mut(&mut self, id: u64) -> Option<&mut Airborne> {
+        self.flight.as_mut().filter(|flight| flight.id == id)
     }
 
     fn take_flight(&mut self, id: u64) -> Option<Airborne> {

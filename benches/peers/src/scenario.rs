@@ -1,0 +1,134 @@
+//! What a scenario is and what it measures.
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+use crate::BoxError;
+use crate::peer::Peer;
+
+/// One scenario of the catalogue.
+#[async_trait]
+pub trait Scenario: Send + Sync {
+    /// Its id in the catalogue.
+    fn id(&self) -> &'static str;
+
+    /// What happens in it.
+    fn title(&self) -> &'static str;
+
+    /// Plays it against `peer`. Every peer gets the same figures in the same
+    /// order.
+    async fn run(&self, peer: &dyn Peer) -> Result<Vec<Figure>, BoxError>;
+}
+
+/// One thing that was counted or measured.
+#[derive(Clone, Debug)]
+pub struct Figure {
+    /// What.
+    pub what: &'static str,
+    /// What it ought to be.
+    pub ideal: Ideal,
+    /// What it was; `None` if this peer cannot be measured.
+    pub value: Option<f64>,
+}
+
+impl Figure {
+    /// A figure that every peer has.
+    #[must_use]
+    pub fn new(what: &'static str, ideal: Ideal, value: f64) -> Self {
+        Self {
+            what,
+            ideal,
+            value: Some(value),
+        }
+    }
+
+    /// A number of things.
+    #[must_use]
+    pub fn count(what: &'static str, ideal: Ideal, count: usize) -> Self {
+        Self::new(what, ideal, count as f64)
+    }
+
+    /// Whether it is as it ought to be, or could not be measured.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.value.is_none_or(|value| self.ideal.admits(value))
+    }
+
+    /// The value as the table has it.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.value.map_or_else(|| "–".to_owned(), number)
+    }
+}
+
+/// What a figure ought to be.
+#[derive(Clone, Copy, Debug)]
+pub enum Ideal {
+    /// This and nothing else.
+    Exactly(f64),
+    /// This or less.
+    AtMost(f64),
+}
+
+impl Ideal {
+    fn admits(self, value: f64) -> bool {
+        match self {
+            Self::Exactly(ideal) => (value - ideal).abs() < f64::EPSILON,
+            Self::AtMost(most) => value <= most,
+        }
+    }
+}
+
+impl fmt::Display for Ideal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exactly(ideal) => f.write_str(&number(*ideal)),
+            Self::AtMost(most) => write!(f, "≤ {}", number(*most)),
+        }
+    }
+}
+
+/// Whole numbers with their thousands apart, others to three places.
+fn number(value: f64) -> String {
+    if value.fract() != 0.0 {
+        return format!("{value:.3}");
+    }
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_easy_to_read() {
+        for (value, text) in [
+            (0.0, "0"),
+            (999.0, "999"),
+            (1_000.0, "1,000"),
+            (600_005.0, "600,005"),
+            (1.0034, "1.003"),
+            (0.0001, "0.000"),
+        ] {
+            assert_eq!(number(value), text);
+        }
+        assert_eq!(Ideal::AtMost(1.1).to_string(), "≤ 1.100");
+    }
+
+    #[test]
+    fn a_figure_holds_when_it_is_as_it_ought_to_be() {
+        assert!(Figure::count("", Ideal::Exactly(1.0), 1).holds());
+        assert!(!Figure::count("", Ideal::Exactly(1.0), 0).holds());
+        assert!(Figure::new("", Ideal::AtMost(1.1), 1.1).holds());
+        assert!(!Figure::new("", Ideal::AtMost(1.1), 1.11).holds());
+    }
+}

@@ -1,0 +1,144 @@
+//! How many fetches may be under way at once, in the order in which they came.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::sync::Mutex;
+use crate::runtime::{Runtime, within};
+
+/// A fair semaphore whose permits run out.
+///
+/// A fetch can sit on a runtime that nobody drives any more. It would keep its
+/// permit for ever, and a few of them would end all fetching; so a permit
+/// counts for as long as a fetch may take, and no longer.
+#[derive(Debug)]
+pub(super) struct Permits {
+    most: usize,
+    lease: Duration,
+    runtime: Arc<dyn Runtime>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next_id: u64,
+    held: Vec<Held>,
+    queue: VecDeque<Queued>,
+}
+
+#[derive(Debug)]
+struct Held {
+    id: u64,
+    since: Duration,
+}
+
+#[derive(Debug)]
+struct Queued {
+    id: u64,
+    granted: oneshot::Sender<()>,
+}
+
+/// A permit, or a place in the queue for one. Dropping it gives either back.
+#[derive(Debug)]
+pub(super) struct Permit {
+    permits: Arc<Permits>,
+    id: u64,
+    granted: Option<oneshot::Receiver<()>>,
+}
+
+impl Permits {
+    pub(super) fn new(most: usize, lease: Duration, runtime: Arc<dyn Runtime>) -> Self {
+        Self {
+            most: most.max(1),
+            lease,
+            runtime,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Takes the last place in the queue.
+    pub(super) fn queue(self: &Arc<Self>) -> Permit {
+        let (sender, receiver) = oneshot::channel();
+        let id = self.change(|state| {
+            let id = state.next_id;
+            state.next_id += 1;
+            state.queue.push_back(Queued {
+                id,
+                granted: sender,
+            });
+            id
+        });
+        Permit {
+            permits: Arc::clone(self),
+            id,
+            granted: Some(receiver),
+        }
+    }
+
+    /// Changes the state, and then hands out what is free.
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let now = self.runtime.now().monotonic;
+        let mut granted = Vec::new();
+        // No foreign code runs under the lock.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(&mut state);
+        let lease = self.lease;
+        state
+            .held
+            .retain(|held| now.saturating_sub(held.since) <= lease);
+        while state.held.len() < self.most {
+            let Some(next) = state.queue.pop_front() else {
+                break;
+            };
+            // Whoever has left the queue has dropped its end.
+            if !next.granted.is_closed() {
+                state.held.push(Held {
+                    id: next.id,
+                    since: now,
+                });
+                granted.push(next.granted);
+            }
+        }
+        drop(state);
+        for sender in granted {
+            // One that leaves in this very moment gives its permit back when
+            // it is dropped.
+            let _gone = sender.send(());
+        }
+        changed
+    }
+}
+
+impl Permit {
+    /// Waits until the permit is there. Calls `still_waiting` now and then.
+    pub(super) async fn granted(&mut self, still_waiting: impl Fn()) {
+        let Some(mut granted) = self.granted.take() else {
+            return;
+        };
+        let permits = &*self.permits;
+        // Twice in the time after which a fetch is thought to be stuck.
+        while within(&*permits.runtime, permits.lease / 2, &mut granted)
+            .await
+            .is_none()
+        {
+            still_waiting();
+            // Those that hold the permits may never come to give them back.
+            permits.change(|_| ());
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let id = self.id;
+        self.granted = None;
+        self.permits.change(|state| {
+            if let Some(index) = state.held.iter().position(|held| held.id == id) {
+                state.held.swap_remove(index);
+            }
+        });
+    }
+}

@@ -1,0 +1,158 @@
+//! Keeping a slot's token fresh without waiting for somebody to ask for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::super::Source;
+use super::{KeptWarm, LEAST_INTERVAL, Outcome, Reason, Slot};
+use crate::runtime::{BoxFuture, Timestamp, within};
+use crate::{Error, ErrorKind};
+
+/// A machine that was asleep does not see it on the monotonic clock, which
+/// timers go by. So the wall clock is looked at now and then.
+const LOOK_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What comes next for somebody who wants a slot to have a fresh token.
+enum Next {
+    /// The flight that is under way lands.
+    Landing(oneshot::Receiver<Outcome>),
+    /// Nothing, for so long.
+    Rest(Duration),
+}
+
+impl Slot {
+    /// Keeps a fresh token here from now on, by a task that ends with the last
+    /// handle of the cache.
+    pub(in super::super) fn keep_warm(self: &Arc<Self>, source: &Arc<Source>) -> Result<(), Error> {
+        let before = std::mem::replace(&mut self.lock().kept_warm, KeptWarm::Tended);
+        if before == KeptWarm::Tended {
+            return Ok(());
+        }
+        let tender = Tender(Arc::clone(self));
+        let spawned = source.runtime.spawn(tender.tend(Arc::clone(source)));
+        if spawned.is_err() {
+            self.lock().kept_warm = before;
+        }
+        spawned
+    }
+
+    /// The task that keeps this slot warm ends at its next look.
+    pub(in super::super) fn let_cool(&self) {
+        self.lock().kept_warm = KeptWarm::No;
+    }
+
+    fn is_kept_warm(&self) -> bool {
+        self.lock().kept_warm != KeptWarm::No
+    }
+
+    /// Takes up again what a task did whose runtime has gone away.
+    pub(in super::super) fn keep_tended(self: &Arc<Self>, source: &Arc<Source>) {
+        let untended = self.lock().kept_warm == KeptWarm::Untended;
+        if untended {
+            // Without a runtime the next caller tries again.
+            drop(self.keep_warm(source));
+        }
+    }
+
+    /// Waits until there is a token that may be sent. Fetches, backs off and
+    /// fetches again for as long as that takes.
+    ///
+    /// Fails only where no amount of waiting helps.
+    pub(in super::super) async fn until_usable(
+        self: &Arc<Self>,
+        source: &Arc<Source>,
+    ) -> Result<(), Error> {
+        loop {
+            let now = source.runtime.now();
+            if self.is_usable(now) {
+                return Ok(());
+            }
+            let next = self.look_after(source, now)?;
+            if let Some(error) = self.failure() {
+                if error.kind() == ErrorKind::Configuration {
+                    return Err(error);
+                }
+            }
+            next.wait(source).await;
+        }
+    }
+
+    pub(in super::super) fn is_usable(&self, now: Timestamp) -> bool {
+        self.usable(now).is_some()
+    }
+
+    /// The failure that stands between this slot and a token.
+    pub(in super::super) fn failure(&self) -> Option<Error> {
+        let state = self.lock();
+        state.unmended().map(|failure| failure.error.clone())
+    }
+
+    /// Starts a flight if one is due.
+    fn look_after(self: &Arc<Self>, source: &Arc<Source>, now: Timestamp) -> Result<Next, Error> {
+        // Declared first, so dropped after the lock: its waiters wake up.
+        let _stuck;
+        let mut state = self.lock();
+        _stuck = state.take_stuck(source, now);
+        if let Some(receiver) = state.join() {
+            return Ok(Next::Landing(receiver));
+        }
+        let due = self
+            .usable(now)
+            .map_or(Duration::ZERO, |entry| entry.window.left_until_due(now));
+        let rest = state.back_off_left(source, now).max(due);
+        if !rest.is_zero() {
+            return Ok(Next::Rest(rest.min(LOOK_INTERVAL)));
+        }
+        let (sender, receiver) = oneshot::channel();
+        let reason = Reason::Wanted(None);
+        let flight = self.prepare(&mut state, source, now, reason, Some(sender));
+        drop(state);
+        flight.launch()?;
+        Ok(Next::Landing(receiver))
+    }
+}
+
+impl Next {
+    async fn wait(self, source: &Source) {
+        match self {
+            // What it brought is in the slot. Should it never land, it is
+            // given up at the next look.
+            Self::Landing(landing) => {
+                let landed = within(&*source.runtime, source.flight_limit(), landing).await;
+                if let Some(Err(_abandoned)) = landed {
+                    source.runtime.sleep(LEAST_INTERVAL).await;
+                }
+            }
+            Self::Rest(duration) => source.runtime.sleep(duration).await,
+        }
+    }
+}
+
+/// The task that keeps a slot warm.
+struct Tender(Arc<Slot>);
+
+impl Tender {
+    fn tend(self, source: Arc<Source>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let tending = async {
+                while self.0.is_kept_warm() {
+                    let next = self.0.look_after(&source, source.runtime.now());
+                    let rest = Next::Rest(LOOK_INTERVAL);
+                    next.unwrap_or(rest).wait(&source).await;
+                }
+            };
+            source.until_closed(tending).await;
+        })
+    }
+}
+
+impl Drop for Tender {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        if state.kept_warm == KeptWarm::Tended {
+            state.kept_warm = KeptWarm::Untended;
+        }
+    }
+}
