@@ -193,7 +193,7 @@ impl Model {
                     Life::In(life) => life,
                     Life::On(end) => end.duration_since(wall).unwrap_or_default(),
                 };
-                let skew = (30 * SECOND).min(whole / 10);
+                let skew = (30 * SECOND).max(whole / 1000).min(whole / 10);
                 let mut ends = later(asked_at, whole.saturating_sub(skew));
                 if let (Life::On(_), Some(same)) = (life, same) {
                     // A clock that was set back does not lengthen its life.
@@ -291,13 +291,10 @@ fn due(
             hint.saturating_sub(ROUNDING)..hint + left_of_life.saturating_sub(hint) / 10 + ROUNDING
         }
         _ => {
-            let latest = if left_of_life > 600 * SECOND {
-                (left_of_life + skew).saturating_sub(300 * SECOND)
-            } else {
-                left_of_life
-            };
-            let (first, last) = (left_of_life.mul_f64(0.5), left_of_life.mul_f64(0.7));
-            first.min(latest).saturating_sub(ROUNDING)..last.min(latest) + ROUNDING
+            let reserved = (left_of_life + skew).saturating_sub(300 * SECOND);
+            let last = reserved.clamp(left_of_life / 2, left_of_life.mul_f64(0.7));
+            let first = last.saturating_sub(left_of_life.mul_f64(0.2));
+            first.saturating_sub(ROUNDING)..last + ROUNDING
         }
     }
 }
