@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # The models of the cache's concurrency (src/cache/models): the slot in every
-# order of its steps under loom, whole flights in random orders under shuttle.
+# order of its steps with up to three preemptions under loom, whole flights in random orders under shuttle.
 #
-#   TOWER_BEARER_SCHEDULES=1000000 bash .ci/models.sh
+#   LOOM_MAX_PREEMPTIONS=100 TOWER_BEARER_SCHEDULES=1000000 bash .ci/models.sh
 #
-# runs each flight in that many orders. A failing order is printed, and
+# runs the slot in every order there is, and each flight in that many. A failing order is printed, and
 # `shuttle::replay` plays it again.
 set -euo pipefail
 cd "$(dirname "$0")/.."

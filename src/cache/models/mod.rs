@@ -27,12 +27,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs `model` in every order there is, and says how many there are.
+/// Runs `model` in every order in which no more than three threads are stopped
+/// between two steps, or as many as `LOOM_MAX_PREEMPTIONS` says; and says how
+/// many orders there are.
 #[cfg(tower_bearer_loom)]
 fn explore(what: &'static str, model: impl Fn() + Send + Sync + 'static) {
     let executions = std::sync::Arc::new(Mutex::new(0));
     let counted = std::sync::Arc::clone(&executions);
-    loom::model::Builder::new().check(move || {
+    let mut checker = loom::model::Builder::new();
+    checker.preemption_bound.get_or_insert(3);
+    checker.check(move || {
         *lock(&counted) += 1;
         model();
     });

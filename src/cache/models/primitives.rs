@@ -46,12 +46,17 @@ impl<T: Clone> Swap<T> {
     }
 
     pub(crate) fn store(&self, value: T) {
+        drop(self.swap(value));
+    }
+
+    pub(crate) fn swap(&self, value: T) -> T {
         let index = {
             let mut values = self.values();
             values.push(value);
             values.len() - 1
         };
-        self.newest.swap(index, Ordering::AcqRel);
+        let replaced = self.newest.swap(index, Ordering::AcqRel);
+        self.values()[replaced].clone()
     }
 
     fn values(&self) -> std::sync::MutexGuard<'_, Vec<T>> {
