@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# The models of the cache's concurrency (src/cache/models): the slot in every
-# order of its steps under loom, whole flights in random orders under shuttle.
+# The models of the cache's concurrency (src/cache/models): the slot under loom,
+# in every order of its steps with up to three preemptions, and whole flights
+# under shuttle, in random orders.
 #
-#   TOWER_BEARER_SCHEDULES=1000000 bash .ci/models.sh
+#   LOOM_MAX_PREEMPTIONS=100 TOWER_BEARER_SCHEDULES=1000000 bash .ci/models.sh
 #
-# runs each flight in that many orders. A failing order is printed, and
-# `shuttle::replay` plays it again.
+# takes the slot through every order there is, and each flight through so many
+# random ones. A failing order is printed; `shuttle::replay` plays it again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # Optimised enough to run fast, not so much that it takes long to build.
