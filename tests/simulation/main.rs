@@ -1,0 +1,81 @@
+//! Whole days of traffic, on one thread and on clocks that only events move,
+//! with everything going wrong that the seed wants. The layer and the cache are
+//! the real ones; the identity provider, the servers and the users are played.
+//! What must always be true is checked as it happens.
+//!
+//! `SIMULATION_SEED=7` replays one seed, `SIMULATION_TRACE=1` prints all of its
+//! events.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unchecked_time_subtraction,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod executor;
+mod faults;
+mod figures;
+mod ledger;
+mod oracle;
+mod places;
+mod provider;
+mod random;
+mod server;
+mod simulation;
+mod trace;
+mod traffic;
+mod weather;
+mod world;
+
+use std::ops::Range;
+use std::time::Duration;
+
+use figures::Figures;
+use simulation::{play_all, run};
+
+/// Days that one seed is played for, unless `SIMULATION_DAYS` says otherwise.
+const DAYS: u64 = 3;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// The seeds of a test, or the one that is to be replayed.
+fn seeds(all: Range<u64>) -> Range<u64> {
+    number("SIMULATION_SEED").map_or(all, |seed| seed..seed + 1)
+}
+
+fn check(seeds: Range<u64>, days: u64) -> Figures {
+    match play_all(seeds, days) {
+        Ok(figures) => figures,
+        Err(failure) => panic!("{failure}"),
+    }
+}
+
+#[test]
+fn i1_to_i10_hold_whatever_goes_wrong() {
+    let days = number("SIMULATION_DAYS").unwrap_or(DAYS);
+    let figures = check(seeds(0..24), days);
+    println!("{figures}");
+}
+
+#[test]
+fn a_seed_is_played_the_same_way_each_time() {
+    let traces: Vec<_> = [3, 3, 4].map(|seed| run(seed, DAYS).trace).into();
+    assert_eq!(traces[0], traces[1]);
+    assert_ne!(traces[0], traces[2]);
+}
+
+/// `SIMULATION_SEEDS=1000 SIMULATION_DAYS=30 cargo test --release --test
+/// simulation r47 -- --ignored --nocapture`
+#[test]
+#[ignore = "takes minutes"]
+fn r47_soak() {
+    let seeds = seeds(1000..1000 + number("SIMULATION_SEEDS").unwrap_or(1000));
+    let figures = check(seeds.clone(), number("SIMULATION_DAYS").unwrap_or(30));
+    println!("{} seeds, {figures}", seeds.end - seeds.start);
+    assert!(figures.slowest_wait <= Duration::from_secs(300));
+}
