@@ -276,9 +276,13 @@ impl Oracle {
         now: Timestamp,
     ) -> Duration {
         let asked = fetch.asked;
+        let refused = self.tokens[token].refused;
         let Some(slot) = self.landing(fetch, now) else {
             return Duration::ZERO;
         };
+        if refused {
+            slot.trouble = now.monotonic;
+        }
         let life = match promise {
             Promise::In(life) => life,
             Promise::On(end) => end.duration_since(asked.wall).unwrap_or_default(),
