@@ -199,11 +199,13 @@ impl Executor {
         drop(task);
     }
 
-    /// Moves both clocks to the next timer. `false` if there is none.
-    pub fn advance(&self) -> bool {
+    /// Moves both clocks to the next timer. `false` if there is none before
+    /// `end`.
+    pub fn advance(&self, end: Duration) -> bool {
         let mut state = self.state.lock().unwrap();
-        let Some((&(at, _), _)) = state.timers.first_key_value() else {
-            return false;
+        let at = match state.timers.first_key_value() {
+            Some((&(at, _), _)) if at < end => at,
+            _ => return false,
         };
         let passed = at.saturating_sub(state.monotonic);
         state.monotonic += passed;

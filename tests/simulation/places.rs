@@ -5,7 +5,8 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tower_bearer::{
-    Challenge, ClaimsChallenges, Demand, FollowChallenge, Hosts, Origin, TenantId, TokenRequest,
+    Audience, Challenge, Claims, ClaimsChallenges, Demand, FollowChallenge, Hosts, Origin,
+    TenantId, TokenRequest,
 };
 
 pub const AUDIENCES: [&str; 6] = [
@@ -106,16 +107,24 @@ impl Key {
     }
 
     pub fn of(request: &TokenRequest) -> Self {
+        Self::from_parts(request.audience(), request.tenant(), request.claims())
+    }
+
+    pub fn from_parts(
+        audience: &Audience,
+        tenant: Option<&TenantId>,
+        claims: Option<&Claims>,
+    ) -> Self {
         let number = |text: &dyn Fn(usize) -> bool| (1..KINDS).find(|number| text(*number));
         Self {
             audience: AUDIENCES
                 .iter()
-                .position(|audience| *audience == request.audience().as_str())
+                .position(|known| *known == audience.as_str())
                 .unwrap(),
-            tenant: request.tenant().map_or(0, |tenant| {
+            tenant: tenant.map_or(0, |tenant| {
                 number(&|n| tenant.as_str() == tenant_id(n)).unwrap()
             }),
-            claims: request.claims().map_or(0, |claims| {
+            claims: claims.map_or(0, |claims| {
                 number(&|n| claims.as_json() == claims_json(n)).unwrap()
             }),
         }

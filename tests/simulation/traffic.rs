@@ -160,7 +160,13 @@ async fn call(
     let service = client.service.ready().await?;
     let at_hand = world.with(|shared, now| {
         shared.ledger.called(id, now);
-        shared.oracle.at_hand(client.cache, host, now)
+        let at_hand = shared.oracle.at_hand(client.cache, host, now);
+        if !at_hand && shared.oracle.is_warm(client.cache, host, now) {
+            shared
+                .oracle
+                .violate("warm", format!("request {id} finds no token"));
+        }
+        at_hand
     });
     let response = service.call(request);
     world.with(|shared, _| {

@@ -31,6 +31,7 @@ pub async fn play(world: Arc<World>) {
             70..76 => demand(&world),
             76..86 => clock(&world),
             86..92 => frozen_runtime(&world).await,
+            92..94 => world.check_status(),
             _ => new_cache(&world),
         }
     }
@@ -116,7 +117,7 @@ fn clock(world: &Arc<World>) {
             _ => 0,
         };
         shared.faults.wall_ahead = ahead;
-        shared.oracle.jumps += 1;
+        shared.oracle.clock_jumped(now);
         let name = match ahead - before {
             _ if sleeps => "suspend",
             step if step < 0 => "wall clock set back",

@@ -10,8 +10,8 @@ use crate::executor::{Executor, Group, GroupRuntime, Sleep, WORLD, Which};
 use crate::faults::Faults;
 use crate::figures::Figures;
 use crate::ledger::Ledger;
-use crate::oracle::{CacheId, Oracle};
-use crate::places::{Follow, rules};
+use crate::oracle::{CacheId, Oracle, Settings};
+use crate::places::{AUDIENCES, Follow, rules};
 use crate::provider::{Issuer, Provider};
 use crate::random::Random;
 use crate::server::Server;
@@ -121,14 +121,13 @@ impl World {
 
     /// Puts a new cache, and clients on it, in the place of the ones before.
     pub fn open_cache(self: &Arc<Self>) {
-        let (cache, fetch_timeout) = self.with(|shared, now| {
+        let (cache, settings) = self.with(|shared, now| {
             shared.caches += 1;
             shared.figures.caches += 1;
             let cache = shared.caches;
             shared.trace.record(now, Event::NewCache { cache });
-            (cache, shared.random.pick(&[20, 120, 120]))
+            (cache, Settings::new(&mut shared.random))
         });
-        let fetch_timeout = Duration::from_secs(fetch_timeout);
         let provider = Provider {
             world: Arc::downgrade(self),
             cache,
@@ -138,10 +137,11 @@ impl World {
                 executor: Arc::clone(&self.executor),
                 group: flights(cache),
             })
-            .fetch_timeout(fetch_timeout)
+            .fetch_timeout(settings.fetch_timeout)
+            .max_concurrency(settings.most)
             .build();
         let handles = Arc::new(());
-        let longest = fetch_timeout + Duration::from_secs(5);
+        let longest = settings.fetch_timeout + Duration::from_secs(5);
         let patience = Duration::from_secs(5);
         let layer =
             |tokens: &TokenCache| BearerAuthLayer::new(tokens.clone(), rules()).challenges(Follow);
@@ -160,18 +160,34 @@ impl World {
             client(&patient, longest),
             client(&hasty, patience),
         ];
+        let warm = tokens.clone();
         let clients = Clients {
             cache,
             tokens,
             services,
         };
         let former = self.with(|shared, now| {
-            shared
-                .oracle
-                .cache_opened(cache, fetch_timeout, handles, now);
+            shared.oracle.cache_opened(cache, settings, handles, now);
             shared.clients.replace(clients)
         });
+        for (audience, kept) in AUDIENCES.iter().zip(settings.warm) {
+            if kept {
+                warm.keep_warm(*audience).unwrap();
+            }
+        }
+        drop(warm);
         self.retire(former);
+    }
+
+    /// What the cache says of itself.
+    pub fn check_status(&self) {
+        self.with(|shared, now| {
+            let Some(clients) = &shared.clients else {
+                return;
+            };
+            let status = clients.tokens.status();
+            shared.oracle.check_status(clients.cache, &status, now);
+        });
     }
 
     /// Lets go of the last clients.
@@ -182,8 +198,13 @@ impl World {
 
     fn retire(&self, former: Option<Clients>) {
         let Some(former) = former else { return };
-        let shown = format!("{:?} {:?}", former.tokens, former.services[0].service);
-        self.with(|shared, _| {
+        let status = former.tokens.status();
+        let shown = format!(
+            "{:?} {:?} {status:?}",
+            former.tokens, former.services[0].service
+        );
+        self.with(|shared, now| {
+            shared.oracle.check_status(former.cache, &status, now);
             if shown.contains(CANARY) {
                 shared.oracle.violate("I10", shown);
             }

@@ -2,13 +2,19 @@
 //! the identity provider was asked and promised, and what the servers were
 //! sent.
 
+mod judge;
+mod slot;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tower_bearer::{ErrorKind, Timestamp};
 
-use crate::places::{HOSTS, Key, RULED};
+use crate::places::{AUDIENCES, HOSTS, Key, RULED};
+use crate::random::Random;
+use judge::SLOW;
+use slot::{Airborne, Held, Slot, Span};
 
 pub type TokenId = usize;
 pub type CacheId = u32;
@@ -18,11 +24,9 @@ const SECOND: Duration = Duration::from_secs(1);
 const ROUNDING: Duration = Duration::from_millis(2);
 /// What a fetch may take beyond its limit before it is given up.
 const GRACE: Duration = Duration::from_secs(5);
-/// After this long without trouble everything must work: the longest pause of
-/// forced fetches, and what it takes to earn the next one.
-const RECOVERY: Duration = Duration::from_secs(6 * 60);
-/// A fetch that takes longer may be too slow for those who wait.
-const SLOW: Duration = Duration::from_secs(4);
+
+/// A token that lives no longer than this cannot be kept warm.
+const SHORT: Duration = Duration::from_secs(20);
 
 /// What the provider says of a token's end.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +48,7 @@ pub struct Oracle {
     asked: [Vec<Key>; RULED],
     /// How often the wall clock was set, or the machine slept.
     pub jumps: u64,
+    jumped: Duration,
 }
 
 /// A token as its issuer knows it.
@@ -66,55 +71,40 @@ impl Token {
     }
 }
 
+/// The options of a cache.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    pub fetch_timeout: Duration,
+    /// How many fetches may be under way at once.
+    pub most: usize,
+    pub warm: [bool; AUDIENCES.len()],
+}
+
+impl Settings {
+    pub fn new(random: &mut Random) -> Self {
+        Self {
+            fetch_timeout: Duration::from_secs(random.pick(&[20, 120, 120])),
+            most: random.pick(&[1, 2, UNLIMITED, UNLIMITED, UNLIMITED, UNLIMITED]),
+            warm: [(); AUDIENCES.len()].map(|()| random.percent(30)),
+        }
+    }
+
+    fn is_limited(&self) -> bool {
+        self.most < UNLIMITED
+    }
+}
+
+/// More than there are keys.
+const UNLIMITED: usize = 64;
+
 struct Cache {
     born: Duration,
-    fetch_timeout: Duration,
+    settings: Settings,
     /// Its handles, apart from this one.
     handles: Arc<()>,
     throttled: Span,
     /// When tasks of its were last frozen or killed.
     disturbed: Option<Duration>,
-}
-
-/// Nothing may happen before `least`, and after `most` nothing hinders it.
-#[derive(Clone, Copy, Debug, Default)]
-struct Span {
-    least: Duration,
-    most: Duration,
-}
-
-/// One key of one cache.
-#[derive(Default)]
-struct Slot {
-    airborne: Option<Airborne>,
-    newest: u64,
-    last_start: Option<Duration>,
-    held: Option<Held>,
-    failed: Span,
-    trouble: Duration,
-    forced: Forced,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Airborne {
-    started: Duration,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Held {
-    token: TokenId,
-    /// When it may no longer be sent.
-    ends: Timestamp,
-}
-
-/// How often a refused token has forced a fetch.
-#[derive(Default)]
-struct Forced {
-    spent: f64,
-    counted_at: Duration,
-    last: Option<Duration>,
-    same_came: Option<Duration>,
-    under_way: bool,
 }
 
 /// What a fetch was, to be handed back when it ends.
@@ -134,12 +124,6 @@ pub enum Abort {
     Dropped,
 }
 
-impl Held {
-    fn is_good(&self, now: Timestamp) -> bool {
-        now.monotonic < self.ends.monotonic && now.wall < self.ends.wall
-    }
-}
-
 impl Oracle {
     pub fn violate(&mut self, invariant: &str, mut what: String) {
         what.insert_str(0, &format!("{invariant}: "));
@@ -149,13 +133,13 @@ impl Oracle {
     pub fn cache_opened(
         &mut self,
         cache: CacheId,
-        fetch_timeout: Duration,
+        settings: Settings,
         handles: Arc<()>,
         now: Timestamp,
     ) {
         let opened = Cache {
             born: now.monotonic,
-            fetch_timeout,
+            settings,
             handles,
             throttled: Span::default(),
             disturbed: None,
@@ -181,7 +165,7 @@ impl Oracle {
 
     /// How long `cache` waits for a fetch, at most.
     pub fn flight_limit(&self, cache: CacheId) -> Duration {
-        self.caches[&cache].fetch_timeout + GRACE
+        self.caches[&cache].settings.fetch_timeout + GRACE
     }
 
     pub fn fetch_started(
@@ -199,18 +183,26 @@ impl Oracle {
             asked: now,
         };
         let known = &self.caches[&cache];
-        let limit = known.fetch_timeout + GRACE;
+        let limit = known.settings.fetch_timeout + GRACE;
         let steady = known
             .disturbed
             .is_none_or(|at| now.monotonic.saturating_sub(at) > 2 * limit);
         let throttled = known.throttled.least;
+        let limited = known.settings.is_limited();
+        let most = known.settings.most;
+        let flying = |slot: &Slot| {
+            slot.airborne
+                .is_some_and(|other| now.monotonic - other.started <= limit)
+        };
+        let of_cache = self.slots.iter().filter(|((of, _), _)| *of == cache);
+        let others = of_cache.filter(|(_, slot)| flying(slot)).count();
         let slot = self.slots.entry((cache, key)).or_default();
         let mut broken = Vec::new();
 
-        if let Some(other) = slot.airborne {
-            if now.monotonic.saturating_sub(other.started) <= limit {
-                broken.push(("I3", format!("{key:?} is being fetched already: {other:?}")));
-            }
+        if flying(slot) {
+            broken.push(("I3", format!("{key:?} is being fetched already")));
+        } else if others >= most {
+            broken.push(("R43", format!("{others} fetches are under way already")));
         }
         let early = |least: Duration| now.monotonic + ROUNDING < least;
         if early(slot.failed.least) {
@@ -241,7 +233,10 @@ impl Oracle {
                         format!("token {refused} is not {key:?}'s newest, so nothing was wrong"),
                     ));
                 }
-                if let Err(what) = slot.forced.take(now.monotonic, token.accepted, steady) {
+                if let Err(what) =
+                    slot.forced
+                        .take(now.monotonic, token.accepted, steady && !limited)
+                {
                     broken.push(("R38", format!("{key:?}: {what}")));
                 }
             }
@@ -256,6 +251,8 @@ impl Oracle {
             }
         }
         slot.last_start = Some(now.monotonic);
+        slot.counts.fetches += 1;
+        slot.counts.forced += u64::from(forced);
         slot.newest = fetch.number;
         slot.airborne = Some(Airborne {
             started: now.monotonic,
@@ -280,9 +277,6 @@ impl Oracle {
         let Some(slot) = self.landing(fetch, now) else {
             return Duration::ZERO;
         };
-        if refused {
-            slot.trouble = now.monotonic;
-        }
         let life = match promise {
             Promise::In(life) => life,
             Promise::On(end) => end.duration_since(asked.wall).unwrap_or_default(),
@@ -301,6 +295,9 @@ impl Oracle {
             slot.forced.same_came = Some(now.monotonic);
         }
         let held = Held { token, ends };
+        if refused || held.ends.monotonic < now.monotonic + SHORT {
+            slot.trouble = now.monotonic;
+        }
         if held.is_good(now) {
             slot.held = Some(held);
             slot.failed = Span::default();
@@ -334,7 +331,7 @@ impl Oracle {
             return;
         };
         let flown = now.monotonic - fetch.asked.monotonic;
-        let in_time = flown < cache.fetch_timeout;
+        let in_time = flown < cache.settings.fetch_timeout;
         let held = self.is_held(fetch.cache);
         let Some(slot) = self.landing(fetch, now) else {
             return;
@@ -372,6 +369,11 @@ impl Oracle {
         Some(slot)
     }
 
+    pub fn clock_jumped(&mut self, now: Timestamp) {
+        self.jumps += 1;
+        self.jumped = now.monotonic;
+    }
+
     pub fn asks(&mut self, host: usize, key: Key, now: Timestamp) {
         self.trouble_at(host, now);
         if !self.asked[host].contains(&key) {
@@ -385,135 +387,6 @@ impl Oracle {
             if other.audience == HOSTS[host].audience {
                 *trouble = now.monotonic;
             }
-        }
-    }
-
-    /// The keys that a request to `host` may be authorized with.
-    fn keys(&self, host: usize) -> impl Iterator<Item = Key> {
-        let plain = HOSTS[host].audience.map(Key::plain);
-        let asked = self.asked.get(host).into_iter().flatten().copied();
-        plain.into_iter().chain(asked)
-    }
-
-    /// Whether a request to `host` has its token at hand, whichever of its
-    /// keys it goes by.
-    pub fn at_hand(&self, cache: CacheId, host: usize, now: Timestamp) -> bool {
-        HOSTS[host].audience.is_some()
-            && self.keys(host).all(|key| {
-                let slot = self.slots.get(&(cache, key));
-                slot.and_then(|slot| slot.held)
-                    .is_some_and(|held| held.is_good(now))
-            })
-    }
-
-    /// `token` is about to leave for `host`.
-    pub fn sent(&mut self, cache: CacheId, host: usize, token: TokenId, now: Timestamp) {
-        let key = self.tokens[token].key;
-        if !self.keys(host).any(|allowed| allowed == key) {
-            self.violate(
-                "I2",
-                format!("token {token}, of {key:?}, at host {}", HOSTS[host].origin),
-            );
-            return;
-        }
-        let held = self.slots.get(&(cache, key)).and_then(|slot| slot.held);
-        match held.filter(|held| held.token == token) {
-            None => self.violate(
-                "newest",
-                format!("token {token} is not what {key:?} has: {held:?}"),
-            ),
-            Some(held) if !held.is_good(now) => {
-                self.violate("I1", format!("token {token} has ended: {held:?}"));
-            }
-            Some(_) => {}
-        }
-    }
-
-    /// Whether there was a reason to have no token for `host` at `now`.
-    pub fn may_lack_a_token(&self, cache: CacheId, host: usize, now: Timestamp) -> bool {
-        self.caches[&cache].throttled.most + ROUNDING >= now.monotonic
-            || self.keys(host).any(|key| {
-                self.slots
-                    .get(&(cache, key))
-                    .is_some_and(|slot| slot.failed.most + ROUNDING >= now.monotonic)
-            })
-    }
-
-    /// Whether nobody can have known yet that `token` is refused.
-    pub fn is_news(&mut self, token: Option<TokenId>, now: Timestamp) -> bool {
-        let Some(token) = token else { return false };
-        let first = *self.tokens[token].found_out.get_or_insert(now.monotonic);
-        now.monotonic < first + RECOVERY
-    }
-
-    /// Whether nothing has gone wrong for so long that all must be well.
-    pub fn is_calm(&self, cache: CacheId, host: usize, now: Timestamp) -> bool {
-        let long_ago = |at: Duration| at + RECOVERY < now.monotonic;
-        let known = &self.caches[&cache];
-        long_ago(known.born)
-            && long_ago(known.throttled.most)
-            && known.disturbed.is_none_or(long_ago)
-            && long_ago(self.trouble[host])
-            && self.keys(host).all(|key| {
-                let Some(slot) = self.slots.get(&(cache, key)) else {
-                    return true;
-                };
-                let slow = slot
-                    .airborne
-                    .is_some_and(|fetch| now.monotonic - fetch.started > SLOW);
-                !slow
-                    && long_ago(slot.failed.most)
-                    && long_ago(slot.trouble)
-                    && slot.forced.same_came.is_none_or(long_ago)
-            })
-    }
-}
-
-impl Slot {
-    fn fail(&mut self, kind: ErrorKind, retry_after: Option<Duration>, now: Duration) -> Span {
-        let permanent = matches!(
-            kind,
-            ErrorKind::Rejected | ErrorKind::Configuration | ErrorKind::Unavailable
-        );
-        let (least, most) = if permanent { (10, 60) } else { (1, 30) };
-        let asked = retry_after.unwrap_or_default();
-        self.trouble = now;
-        self.failed = Span {
-            least: now + asked.max(SECOND * least),
-            most: now + (SECOND * most).max(asked + SECOND),
-        };
-        self.failed
-    }
-}
-
-impl Forced {
-    const ALLOWANCE: f64 = 8.0;
-    const REFILL: Duration = Duration::from_secs(60);
-    const PAUSE: Duration = Duration::from_secs(30);
-
-    fn take(&mut self, now: Duration, proven: bool, steady: bool) -> Result<(), String> {
-        let passed = now.saturating_sub(self.counted_at).as_secs_f64();
-        self.counted_at = now;
-        self.spent = (self.spent - passed / Self::REFILL.as_secs_f64()).max(0.0) + 1.0;
-        let last = self.last.replace(now);
-        let soon =
-            |at: Option<Duration>| at.is_some_and(|at| steady && now + ROUNDING < at + Self::PAUSE);
-        if self.spent > Self::ALLOWANCE + 0.001 {
-            Err(format!(
-                "{:.2} forced fetches at once, of at most eight",
-                self.spent
-            ))
-        } else if soon(last) && !proven {
-            Err(format!(
-                "forced at {last:?} already, and the token never worked"
-            ))
-        } else if soon(self.same_came) {
-            Err(format!(
-                "the same token had come again at {:?}",
-                self.same_came
-            ))
-        } else {
-            Ok(())
         }
     }
 }
