@@ -246,7 +246,7 @@ impl Ticket {
             || answer.whatever
             || !self.resendable
             || !oracle.is_calm(self.cache, self.host, now)
-            || (self.learned && oracle.is_news(answer.token, now));
+            || (self.learned && oracle.is_news(self.cache, answer.token, now));
         if !excused {
             oracle.violate(
                 "I6",

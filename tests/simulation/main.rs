@@ -19,6 +19,7 @@ mod executor;
 mod faults;
 mod figures;
 mod ledger;
+mod metastable;
 mod oracle;
 mod places;
 mod provider;
@@ -34,6 +35,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use figures::Figures;
+use metastable::Outage;
 use simulation::{play_all, run};
 
 /// Days that one seed is played for, unless `SIMULATION_DAYS` says otherwise.
@@ -78,4 +80,26 @@ fn r47_soak() {
     let figures = check(seeds.clone(), number("SIMULATION_DAYS").unwrap_or(30));
     println!("{} seeds, {figures}", seeds.end - seeds.start);
     assert!(figures.slowest_wait <= Duration::from_secs(300));
+}
+
+fn survive(outage: Outage) {
+    let course = metastable::play(7, outage);
+    println!("{outage:?}: {course:#?}");
+    let soon = Duration::from_secs(30);
+    assert!((course.load - 0.8).abs() < 0.05, "{course:?}");
+    assert!(course.until_users_are_well <= soon, "{course:?}");
+    assert!(course.until_the_queue_is_short <= soon, "{course:?}");
+    assert!(course.retry_ratio_with_outage <= 1.1, "{course:?}");
+    assert!(course.retry_ratio <= 1.1, "{course:?}");
+    assert_eq!(course.failed, 0, "tokens outlast the outage");
+}
+
+#[test]
+fn r46_an_outage_that_refuses_is_over_when_it_is_over() {
+    survive(Outage::Refuses);
+}
+
+#[test]
+fn r46_an_outage_that_is_silent_is_over_when_it_is_over() {
+    survive(Outage::Silent);
 }

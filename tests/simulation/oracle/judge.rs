@@ -11,8 +11,6 @@ use crate::places::{HOSTS, Key};
 /// After this long without trouble everything must work: the longest pause of
 /// forced fetches, and what it takes to earn the next one.
 const RECOVERY: Duration = Duration::from_secs(6 * 60);
-/// A fetch that takes longer may be too slow for those who wait.
-pub(super) const SLOW: Duration = Duration::from_secs(4);
 
 impl Oracle {
     /// The keys that a request to `host` may be authorized with.
@@ -43,7 +41,13 @@ impl Oracle {
             );
             return;
         }
-        let held = self.slots.get(&(cache, key)).and_then(|slot| slot.held);
+        let slot = self.slots.get_mut(&(cache, key));
+        let held = slot.and_then(|slot| {
+            if slot.perhaps.is_some_and(|perhaps| perhaps.token == token) {
+                slot.held = slot.perhaps.take();
+            }
+            slot.held
+        });
         match held.filter(|held| held.token == token) {
             None => self.violate(
                 "newest",
@@ -66,10 +70,18 @@ impl Oracle {
             })
     }
 
-    /// Whether nobody can have known yet that `token` is refused.
-    pub fn is_news(&mut self, token: Option<TokenId>, now: Timestamp) -> bool {
+    /// Whether nobody can have known yet that `token` is refused, or nothing
+    /// could be done about it.
+    pub fn is_news(&mut self, cache: CacheId, token: Option<TokenId>, now: Timestamp) -> bool {
         let Some(token) = token else { return false };
-        let first = *self.tokens[token].found_out.get_or_insert(now.monotonic);
+        let known = &self.caches[&cache];
+        let slots = self.slots.iter().filter(|((of, _), _)| *of == cache);
+        let trouble = slots
+            .map(|(_, slot)| slot.trouble.max(slot.failed.most))
+            .fold(known.throttled.most, Duration::max);
+        let found_out = &mut self.tokens[token].found_out;
+        let first = found_out.filter(|first| *first > trouble);
+        let first = *found_out.insert(first.unwrap_or(now.monotonic));
         now.monotonic < first + RECOVERY
     }
 
@@ -90,7 +102,7 @@ impl Oracle {
                 }
                 let slow = slot
                     .airborne
-                    .is_some_and(|fetch| now.monotonic - fetch.started > SLOW);
+                    .is_some_and(|fetch| now.monotonic - fetch.started > known.settings.patience());
                 !slow
                     && long_ago(slot.failed.most)
                     && long_ago(slot.trouble)
@@ -102,7 +114,14 @@ impl Oracle {
     /// kept warm and nothing has been in the way.
     pub fn is_warm(&self, cache: CacheId, host: usize, now: Timestamp) -> bool {
         let known = &self.caches[&cache];
-        let warm = |key: Key| known.settings.warm[key.audience] && key == Key::plain(key.audience);
+        let long_lived = |key| {
+            let slot = self.slots.get(&(cache, key));
+            let short_lived = slot.and_then(|slot| slot.short_lived);
+            short_lived.is_none_or(|at| at + RECOVERY < now.monotonic)
+        };
+        let warm = |key: Key| {
+            known.settings.warm[key.audience] && key == Key::plain(key.audience) && long_lived(key)
+        };
         HOSTS[host].audience.is_some()
             && self.keys(host).all(warm)
             && known.disturbed.is_none()
@@ -122,6 +141,9 @@ impl Oracle {
                 forced: said.forced_refreshes(),
             };
             let known = &self.caches[&cache];
+            if slot.is_some_and(|slot| slot.was_late) {
+                continue;
+            }
             if known.settings.is_limited() {
                 // A refused token may end while its fetch waits its turn.
                 seen.forced = counted.forced;

@@ -13,7 +13,6 @@ use tower_bearer::{ErrorKind, Timestamp};
 
 use crate::places::{AUDIENCES, HOSTS, Key, RULED};
 use crate::random::Random;
-use judge::SLOW;
 use slot::{Airborne, Held, Slot, Span};
 
 pub type TokenId = usize;
@@ -25,8 +24,9 @@ const ROUNDING: Duration = Duration::from_millis(2);
 /// What a fetch may take beyond its limit before it is given up.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// A token that lives no longer than this cannot be kept warm.
-const SHORT: Duration = Duration::from_secs(20);
+/// What keeps a key warm looks after it once a minute. A token that somebody
+/// else had fetched and that lives no longer may end before.
+const SHORT: Duration = Duration::from_secs(70);
 
 /// What the provider says of a token's end.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +91,16 @@ impl Settings {
 
     fn is_limited(&self) -> bool {
         self.most < UNLIMITED
+    }
+
+    /// A fetch that takes longer may be too slow for those who wait for it, or
+    /// for their turn.
+    fn patience(&self) -> Duration {
+        if self.is_limited() {
+            Duration::from_millis(500)
+        } else {
+            Duration::from_secs(4)
+        }
     }
 }
 
@@ -201,7 +211,7 @@ impl Oracle {
 
         if flying(slot) {
             broken.push(("I3", format!("{key:?} is being fetched already")));
-        } else if others >= most {
+        } else if others >= most && steady {
             broken.push(("R43", format!("{others} fetches are under way already")));
         }
         let early = |least: Duration| now.monotonic + ROUNDING < least;
@@ -227,7 +237,7 @@ impl Oracle {
                 broken.push(("403", format!("nobody refused token {refused}")));
             }
             if forced {
-                if slot.held.is_some_and(|held| held.token != refused) {
+                if slot.holds_another_than(refused) {
                     broken.push((
                         "R36",
                         format!("token {refused} is not {key:?}'s newest, so nothing was wrong"),
@@ -295,12 +305,20 @@ impl Oracle {
             slot.forced.same_came = Some(now.monotonic);
         }
         let held = Held { token, ends };
-        if refused || held.ends.monotonic < now.monotonic + SHORT {
+        if refused {
             slot.trouble = now.monotonic;
         }
+        if held.ends.monotonic < now.monotonic + SHORT {
+            slot.short_lived = Some(now.monotonic);
+        }
         if held.is_good(now) {
-            slot.held = Some(held);
-            slot.failed = Span::default();
+            if slot.is_late {
+                slot.perhaps = Some(held);
+            } else {
+                slot.held = Some(held);
+                slot.perhaps = None;
+            }
+            slot.failed.least = Duration::ZERO;
             ends.monotonic - now.monotonic
         } else {
             slot.fail(ErrorKind::InvalidResponse, None, now.monotonic);
@@ -318,10 +336,13 @@ impl Oracle {
         let Some(slot) = self.landing(fetch, now) else {
             return;
         };
+        let is_late = slot.is_late;
         let span = slot.fail(kind, retry_after, now.monotonic);
         if retry_after.is_some() {
             let cache = self.caches.get_mut(&fetch.cache).unwrap();
-            cache.throttled.least = cache.throttled.least.max(span.least);
+            if !is_late {
+                cache.throttled.least = cache.throttled.least.max(span.least);
+            }
             cache.throttled.most = cache.throttled.most.max(span.most);
         }
     }
@@ -358,12 +379,18 @@ impl Oracle {
     /// The slot of a fetch that ends; none if the fetch was given up for a
     /// newer one, so that nothing may come of it.
     fn landing(&mut self, fetch: &Fetch, now: Timestamp) -> Option<&mut Slot> {
+        let settings = &self.caches.get(&fetch.cache)?.settings;
+        let limit = settings.fetch_timeout + GRACE;
+        let patience = settings.patience();
         let slot = self.slots.get_mut(&(fetch.cache, fetch.key))?;
         if slot.newest != fetch.number {
             return None;
         }
         slot.airborne = None;
-        if now.monotonic.saturating_sub(fetch.asked.monotonic) > SLOW {
+        let flown = now.monotonic - fetch.asked.monotonic;
+        slot.is_late = flown > limit;
+        slot.was_late |= slot.is_late;
+        if flown > patience {
             slot.trouble = now.monotonic;
         }
         Some(slot)

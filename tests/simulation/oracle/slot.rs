@@ -20,8 +20,17 @@ pub(super) struct Slot {
     pub(super) newest: u64,
     pub(super) last_start: Option<Duration>,
     pub(super) held: Option<Held>,
+    /// What a late fetch brought, which may or may not have been given up
+    /// before for one that has not started yet.
+    pub(super) perhaps: Option<Held>,
+    /// The last fetch that ended was late.
+    pub(super) is_late: bool,
+    /// One that ended ever was.
+    pub(super) was_late: bool,
     pub(super) failed: Span,
     pub(super) trouble: Duration,
+    /// When it last got a token that ends soon.
+    pub(super) short_lived: Option<Duration>,
     pub(super) forced: Forced,
     pub(super) counts: Counts,
 }
@@ -62,6 +71,11 @@ impl Held {
 }
 
 impl Slot {
+    pub(super) fn holds_another_than(&self, token: TokenId) -> bool {
+        let other = |held: Option<Held>| held.is_none_or(|held| held.token != token);
+        self.held.is_some() && other(self.held) && other(self.perhaps)
+    }
+
     pub(super) fn fail(
         &mut self,
         kind: ErrorKind,
@@ -76,8 +90,13 @@ impl Slot {
         let asked = retry_after.unwrap_or_default();
         self.trouble = now;
         self.counts.failures += 1;
+        let least = now + asked.max(SECOND * least);
         self.failed = Span {
-            least: now + asked.max(SECOND * least),
+            least: if self.is_late {
+                self.failed.least
+            } else {
+                least
+            },
             most: now + (SECOND * most).max(asked + SECOND),
         };
         self.failed
@@ -96,7 +115,9 @@ impl Forced {
         let last = self.last.replace(now);
         let soon =
             |at: Option<Duration>| at.is_some_and(|at| steady && now + ROUNDING < at + Self::PAUSE);
-        if self.spent > Self::ALLOWANCE + 0.001 {
+        // One that waited for its turn was counted when it began to wait.
+        let slack = if steady { 0.001 } else { 4.0 };
+        if self.spent > Self::ALLOWANCE + slack {
             Err(format!(
                 "{:.2} forced fetches at once, of at most eight",
                 self.spent
