@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::executor::{WORLD, Which};
-use crate::faults::{HOST_FAULTS, PROVIDER_TROUBLES};
+use crate::faults::{HOST_FAULTS, PROVIDER_TROUBLES, ProviderTrouble};
 use crate::oracle::CacheId;
 use crate::places::{AUDIENCES, HOSTS, RULED};
 use crate::traffic;
@@ -27,7 +27,10 @@ pub async fn play(world: Arc<World>) {
         match world.with(|shared, _| shared.random.below(100)) {
             0..40 => provider(&world),
             40..58 => host(&world),
-            58..70 => revocation(&world),
+            58..70 => {
+                let host = revocation(&world);
+                attract(&world, Some(host));
+            }
             70..76 => demand(&world),
             76..86 => clock(&world),
             86..92 => frozen_runtime(&world).await,
@@ -73,8 +76,8 @@ fn host(world: &Arc<World>) {
 
 /// The tokens that there are become worthless, at one host or at all that take
 /// them.
-fn revocation(world: &Arc<World>) {
-    let host = world.with(|shared, now| {
+fn revocation(world: &Arc<World>) -> usize {
+    world.with(|shared, now| {
         let host = shared.random.below(RULED);
         let everywhere = shared.random.percent(60);
         let next = shared.oracle.tokens.len();
@@ -86,8 +89,7 @@ fn revocation(world: &Arc<World>) {
         shared.oracle.trouble_at(host, now);
         shared.fault(now, "revocation", host, Duration::ZERO);
         host
-    });
-    attract(world, Some(host));
+    })
 }
 
 fn demand(world: &Arc<World>) {
@@ -137,22 +139,29 @@ fn clock(world: &Arc<World>) {
 /// The runtime that fetches are on is not driven any more; perhaps it is shut
 /// down, perhaps it goes on.
 async fn frozen_runtime(world: &Arc<World>) {
-    // Something must be under way to be frozen.
-    world.sleep(traffic::siege(world, None)).await;
-    let Some((cache, lasts, kill)) = world.with(|shared, now| {
-        let cache = shared.clients.as_ref()?.cache;
-        let lasts = shared.random.between(SECOND, SECOND * 600);
-        let kill = shared.random.percent(50);
+    // Something must be under way to be frozen, and something else when it
+    // thaws.
+    let host = revocation(world);
+    let (cache, lasts, kill) = world.with(|shared, now| {
+        let cache = shared.clients.as_ref().unwrap().cache;
+        let lasts = SECOND * shared.random.pick(&[1, 30, 140, 160, 400]);
+        let kill = shared.random.percent(40);
+        if shared.random.percent(70) {
+            let until = now.monotonic + lasts + SECOND * 60;
+            shared
+                .faults
+                .trouble_provider(until, None, ProviderTrouble::VerySlow);
+        }
         let name = if kill {
             "runtime shut down"
         } else {
             "runtime not driven for a while"
         };
         shared.fault(now, name, 0, lasts);
-        Some((cache, lasts, kill))
-    }) else {
-        return;
-    };
+        (cache, lasts, kill)
+    });
+    let siege = traffic::siege(world, Some(host));
+    world.sleep(siege.min(SECOND * 10)).await;
     let disturb = |killing| {
         world.with(|shared, now| {
             shared.oracle.disturbed(cache, now);
@@ -165,7 +174,10 @@ async fn frozen_runtime(world: &Arc<World>) {
         world.executor.kill(flights(cache), Which::Frozen);
         disturb(false);
     } else {
-        world.sleep(lasts).await;
+        let rest = SECOND * 10;
+        world.sleep(lasts.saturating_sub(rest)).await;
+        traffic::siege(world, Some(host));
+        world.sleep(rest).await;
         disturb(false);
         world.executor.thaw(flights(cache));
     }
