@@ -3,6 +3,7 @@
 //! sent.
 
 mod judge;
+mod settings;
 mod slot;
 
 use std::collections::BTreeMap;
@@ -11,8 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use tower_bearer::{ErrorKind, Timestamp};
 
-use crate::places::{AUDIENCES, HOSTS, Key, RULED};
-use crate::random::Random;
+use crate::places::{HOSTS, Key, RULED};
+pub use settings::Settings;
 use slot::{Airborne, Held, Slot, Span};
 
 pub type TokenId = usize;
@@ -70,42 +71,6 @@ impl Token {
         }
     }
 }
-
-/// The options of a cache.
-#[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    pub fetch_timeout: Duration,
-    /// How many fetches may be under way at once.
-    pub most: usize,
-    pub warm: [bool; AUDIENCES.len()],
-}
-
-impl Settings {
-    pub fn new(random: &mut Random) -> Self {
-        Self {
-            fetch_timeout: Duration::from_secs(random.pick(&[20, 120, 120])),
-            most: random.pick(&[1, 2, UNLIMITED, UNLIMITED, UNLIMITED, UNLIMITED]),
-            warm: [(); AUDIENCES.len()].map(|()| random.percent(30)),
-        }
-    }
-
-    fn is_limited(&self) -> bool {
-        self.most < UNLIMITED
-    }
-
-    /// A fetch that takes longer may be too slow for those who wait for it, or
-    /// for their turn.
-    fn patience(&self) -> Duration {
-        if self.is_limited() {
-            Duration::from_millis(500)
-        } else {
-            Duration::from_secs(4)
-        }
-    }
-}
-
-/// More than there are keys.
-const UNLIMITED: usize = 64;
 
 struct Cache {
     born: Duration,
