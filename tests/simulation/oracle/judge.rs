@@ -114,14 +114,7 @@ impl Oracle {
     /// kept warm and nothing has been in the way.
     pub fn is_warm(&self, cache: CacheId, host: usize, now: Timestamp) -> bool {
         let known = &self.caches[&cache];
-        let long_lived = |key| {
-            let slot = self.slots.get(&(cache, key));
-            let short_lived = slot.and_then(|slot| slot.short_lived);
-            short_lived.is_none_or(|at| at + RECOVERY < now.monotonic)
-        };
-        let warm = |key: Key| {
-            known.settings.warm[key.audience] && key == Key::plain(key.audience) && long_lived(key)
-        };
+        let warm = |key: Key| known.settings.warm[key.audience] && key == Key::plain(key.audience);
         HOSTS[host].audience.is_some()
             && self.keys(host).all(warm)
             && known.disturbed.is_none()

@@ -25,9 +25,8 @@ const ROUNDING: Duration = Duration::from_millis(2);
 /// What a fetch may take beyond its limit before it is given up.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// What keeps a key warm looks after it once a minute. A token that somebody
-/// else had fetched and that lives no longer may end before.
-const SHORT: Duration = Duration::from_secs(70);
+/// A token that lives no longer may end before the next one is there.
+const SHORT: Duration = Duration::from_secs(20);
 
 /// What the provider says of a token's end.
 #[derive(Clone, Copy, Debug)]
@@ -274,7 +273,7 @@ impl Oracle {
             slot.trouble = now.monotonic;
         }
         if held.ends.monotonic < now.monotonic + SHORT {
-            slot.short_lived = Some(now.monotonic);
+            slot.trouble = now.monotonic;
         }
         if held.is_good(now) {
             if slot.is_late {

@@ -29,8 +29,6 @@ pub(super) struct Slot {
     pub(super) was_late: bool,
     pub(super) failed: Span,
     pub(super) trouble: Duration,
-    /// When it last got a token that ends soon.
-    pub(super) short_lived: Option<Duration>,
     pub(super) forced: Forced,
     pub(super) counts: Counts,
 }
