@@ -91,7 +91,8 @@ fn survive(outage: Outage) {
     let soon = Duration::from_secs(30);
     assert!((course.load - 0.8).abs() < 0.05, "{course:?}");
     assert!(course.until_users_are_well <= soon, "{course:?}");
-    assert!(course.until_the_queue_is_short <= soon, "{course:?}");
+    // A fifth of the capacity is there for what 20 seconds have put off.
+    assert!(course.until_drained <= 4 * soon, "{course:?}");
     assert!(course.retry_ratio_with_outage <= 1.1, "{course:?}");
     assert!(course.retry_ratio <= 1.1, "{course:?}");
     assert_eq!(course.failed, 0, "tokens outlast the outage");

@@ -41,7 +41,8 @@ const PACE: Duration = Duration::from_secs(10);
 /// from growing until nobody waits any more for what is served.
 const LIMIT: usize = 5;
 
-const WARM_UP: Duration = Duration::from_secs(800);
+const LOOK: Duration = Duration::from_secs(10);
+const WARM_UP: Duration = Duration::from_secs(1200);
 const OUTAGE: Duration = Duration::from_secs(20);
 const AFTERWARDS: Duration = Duration::from_secs(400);
 
@@ -62,9 +63,9 @@ pub struct Course {
     /// From the end of the outage until the last request that failed, or
     /// waited longer for its token than any had before the outage.
     pub until_users_are_well: Duration,
-    /// From the end of the outage until the provider's queue was as short as
-    /// it had been at its longest before.
-    pub until_the_queue_is_short: Duration,
+    /// From the end of the outage until the provider was no longer busy all of
+    /// the time.
+    pub until_drained: Duration,
     /// Calls per token that was needed, since the outage ended.
     pub retry_ratio: f64,
     /// The same, during the outage too.
@@ -87,9 +88,9 @@ struct State {
     busy_until: Duration,
     calls: BTreeMap<Period, u64>,
     issued: BTreeMap<Period, u64>,
-    longest_queue: Duration,
+    /// Calls since the outage, by the time of each.
+    looks: BTreeMap<u64, u32>,
     longest_wait: Duration,
-    last_long_queue: Duration,
     last_bad_request: Duration,
     failed: u64,
     serial: u64,
@@ -124,11 +125,9 @@ impl Fleet {
         if period == Period::During {
             return None;
         }
-        let queue = state.busy_until.saturating_sub(now);
-        match period {
-            Period::Before => state.longest_queue = state.longest_queue.max(queue),
-            Period::After if queue > state.longest_queue => state.last_long_queue = now,
-            _ => {}
+        if period == Period::After {
+            let look = (now - self.outage_to).as_secs() / LOOK.as_secs();
+            *state.looks.entry(look).or_default() += 1;
         }
         state.busy_until = state.busy_until.max(now) + SERVICE;
         Some(state.busy_until - now)
@@ -264,13 +263,17 @@ impl Fleet {
         let state = self.state.lock().unwrap();
         let calls = |period| state.calls.get(&period).copied().unwrap_or_default();
         let issued = |period| state.issued.get(&period).copied().unwrap_or_default();
+        // What was put off by the outage comes again when its tokens are due.
+        let busy = state.looks.range(..LIFE.as_secs() / 2 / LOOK.as_secs());
+        let busy = busy.filter(|(_, calls)| SERVICE * **calls > LOOK.mul_f64(0.97));
+        let drained = busy.last().map_or(0, |(look, _)| look + 1);
         let capacity = (WARM_UP / 2).as_secs_f64() / SERVICE.as_secs_f64();
         let after = calls(Period::After) as f64;
         let issued_after = issued(Period::After) as f64;
         Course {
             load: calls(Period::Before) as f64 / capacity,
             until_users_are_well: state.last_bad_request.saturating_sub(self.outage_to),
-            until_the_queue_is_short: state.last_long_queue.saturating_sub(self.outage_to),
+            until_drained: LOOK * u32::try_from(drained).unwrap(),
             retry_ratio: after / issued_after,
             retry_ratio_with_outage: (after + calls(Period::During) as f64) / issued_after,
             failed: state.failed,
