@@ -256,9 +256,10 @@ impl Oracle {
             Promise::On(end) => end.duration_since(asked.wall).unwrap_or_default(),
         }
         .min(Duration::from_secs(48 * 3600));
-        // R04: what is left of a token when it is sent must be enough for the
-        // request to arrive.
-        let life = life - (life / 10).min(Duration::from_secs(30));
+        // What is left of a token when it is sent must be enough for the request
+        // to arrive (R04), and for clocks that drift (R34).
+        let spare = Duration::from_secs(30).max(life / 1000).min(life / 10);
+        let life = life - spare;
         let mut ends = Timestamp::new(asked.monotonic + life, asked.wall + life);
         let known = slot.held.filter(|held| held.token == token);
         if let (Promise::On(_), Some(known)) = (promise, known) {
