@@ -16,7 +16,7 @@ use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use issuer::{HOUR, issuer};
-use tokio::time::{Instant, advance};
+use tokio::time::{Instant, advance, sleep};
 use tower::util::BoxCloneSyncService;
 use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
 use tower_bearer::{
@@ -362,6 +362,27 @@ async fn r35_a_tenant_that_the_credential_may_not_ask_leaves_a_plain_renewal() {
 #[tokio::test(start_paused = true)]
 async fn i8_a_challenge_does_not_keep_a_401_back_for_longer() {
     let (credential, _) = issuer(|number, _| async move {
+        if number > 1 {
+            std::future::pending::<()>().await;
+        }
+        AccessToken::expiring_in("home.0.1", HOUR)
+    });
+    let (client, _) = client(TokenCache::new(credential), |_, _| {
+        Some(vault_challenge(TENANT))
+    });
+    let started = Instant::now();
+    let response = client.oneshot(get(VAULT)).await.unwrap();
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(started.elapsed(), Duration::from_secs(15));
+}
+
+#[tokio::test(start_paused = true)]
+async fn i8_a_challenge_that_cannot_be_met_leaves_the_plain_renewal_what_is_left_of_the_time() {
+    let (credential, _) = issuer(|number, request: TokenRequest| async move {
+        if request.tenant().is_some() {
+            sleep(Duration::from_secs(10)).await;
+            return Err(Error::new(ErrorKind::Configuration, "another tenant"));
+        }
         if number > 1 {
             std::future::pending::<()>().await;
         }

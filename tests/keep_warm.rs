@@ -279,3 +279,25 @@ async fn bad_audiences_are_refused() {
         assert_eq!(error.kind(), ErrorKind::Configuration);
     }
 }
+
+#[tokio::test]
+async fn a_short_lived_token_that_somebody_else_had_fetched_is_kept_fresh_too() {
+    let runtime = ManualRuntime::new();
+    let (credential, _) = issuer(|number, _| async move {
+        let life = if number == 2 {
+            Duration::from_secs(25)
+        } else {
+            HOUR
+        };
+        AccessToken::expiring_in(&format!("token-{number}"), life)
+    });
+    let tokens = cache(&runtime, credential);
+    tokens.keep_warm(VAULT).unwrap();
+    runtime.run_for(Duration::from_secs(1)).await;
+    let refused = at_once(&tokens, VAULT).unwrap();
+    let request = TokenRequest::new(VAULT).with_refused(refused);
+    assert!(at_once(&tokens, request).is_none(), "it has to be fetched");
+    runtime.run_for(Duration::from_secs(30)).await;
+    let token = at_once(&tokens, VAULT).expect("no request waits");
+    assert_eq!(token.secret(), "token-3");
+}

@@ -339,7 +339,7 @@ impl Future for Renewal {
         let in_time = |error: &Error| error.kind() != ErrorKind::Timeout;
         if acquired.as_ref().is_err_and(in_time) {
             if let Some((acquire, route)) = this.otherwise.take() {
-                this.acquire = acquire;
+                this.acquire = acquire.after(&mut this.acquire);
                 this.route = route;
                 this.lesson = None;
                 acquired = ready!(Pin::new(&mut this.acquire).poll(cx));

@@ -72,6 +72,12 @@ impl Acquire {
         }
     }
 
+    /// Has only what is left of the time that `before` had.
+    pub(crate) fn after(mut self, before: &mut Self) -> Self {
+        self.deadline = before.deadline.take();
+        self
+    }
+
     fn ask(&self) -> Acquired {
         let source = self.cache.source();
         let now = self.cache.now();

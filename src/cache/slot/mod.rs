@@ -6,7 +6,7 @@ mod tending;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 pub use status::KeyStatus;
 
@@ -62,6 +62,8 @@ pub(crate) struct Slot {
     next_attempt: AtomicU64,
     /// The newest generation that a server has accepted.
     accepted: AtomicU64,
+    /// Wakes those who rest until a token is due: it may be another one now.
+    landed: Notify,
     state: Mutex<State>,
 }
 
@@ -130,6 +132,7 @@ impl Slot {
             current: ArcSwapOption::empty(),
             next_attempt: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
+            landed: Notify::new(),
             state: Mutex::new(State {
                 flight: None,
                 flights_started: 0,
@@ -413,6 +416,7 @@ impl Slot {
             source.throttle(error, until);
         }
         flight.tell(&outcome);
+        self.landed.notify_waiters();
     }
 
     /// Flight `id` never asked, because the authority wants to be left alone.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::futures::Notified;
 use tokio::sync::oneshot;
 
 use super::super::Source;
@@ -65,6 +66,7 @@ impl Slot {
         source: &Arc<Source>,
     ) -> Result<(), Error> {
         loop {
+            let landed = self.landed.notified();
             let now = source.runtime.now();
             if self.is_usable(now) {
                 return Ok(());
@@ -75,7 +77,7 @@ impl Slot {
                     return Err(error);
                 }
             }
-            next.wait(source).await;
+            next.wait(source, landed).await;
         }
     }
 
@@ -115,7 +117,9 @@ impl Slot {
 }
 
 impl Next {
-    async fn wait(self, source: &Source) {
+    /// `landed` is from before the slot was looked at, so that no landing is
+    /// missed.
+    async fn wait(self, source: &Source, landed: Notified<'_>) {
         match self {
             // What it brought is in the slot. Should it never land, it is
             // given up at the next look.
@@ -125,7 +129,9 @@ impl Next {
                     source.runtime.sleep(LEAST_INTERVAL).await;
                 }
             }
-            Self::Rest(duration) => source.runtime.sleep(duration).await,
+            Self::Rest(duration) => {
+                let _landed = within(&*source.runtime, duration, landed).await;
+            }
         }
     }
 }
@@ -138,9 +144,10 @@ impl Tender {
         Box::pin(async move {
             let tending = async {
                 while self.0.is_kept_warm() {
+                    let landed = self.0.landed.notified();
                     let next = self.0.look_after(&source, source.runtime.now());
                     let rest = Next::Rest(LOOK_INTERVAL);
-                    next.unwrap_or(rest).wait(&source).await;
+                    next.unwrap_or(rest).wait(&source, landed).await;
                 }
             };
             source.until_closed(tending).await;
