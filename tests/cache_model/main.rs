@@ -222,11 +222,16 @@ impl World {
     async fn land(&mut self, key: usize, asked_at: Timestamp, answer: Answer) {
         self.runtime.settle().await;
         let brought = self.model.land(key, asked_at, self.runtime.now(), answer);
+        self.serve(key, &brought).await;
+    }
+
+    /// All who wait for `key` get what its fetch has brought.
+    async fn serve(&mut self, key: usize, brought: &Seen) {
         let waiting = std::mem::take(&mut self.waiting);
         let (served, waiting) = waiting.into_iter().partition(|caller| caller.key == key);
         self.waiting = waiting;
         for caller in served {
-            let expected = match &brought {
+            let expected = match brought {
                 Seen::Token(text) if caller.refused.as_ref() == Some(text) => {
                     Seen::Error(ErrorKind::Rejected)
                 }
@@ -243,7 +248,13 @@ impl World {
             let now = self.runtime.now().monotonic;
             let next = self.model.next_moment(now, end);
             self.runtime.run_for(next.saturating_sub(now)).await;
-            for key in 0..KEYS {
+            for key in (0..KEYS).filter(|_| next > now) {
+                if self.model.fetching_since(key, next) == Some(next) {
+                    let asked = !self.provider.asked_at(key).is_empty();
+                    if let Some(brought) = self.model.depart(key, next, asked) {
+                        self.serve(key, &brought).await;
+                    }
+                }
                 let given_up = next.checked_sub(model::FETCH_TIMEOUT);
                 if given_up.is_some() && self.model.fetching_since(key, next) == given_up {
                     let timeout = Answer::Failure {

@@ -166,6 +166,22 @@ impl Model {
         }
     }
 
+    /// The fetch of `key` has waited until `now` for its turn, and the provider
+    /// is being `asked` or not: a fetch is turned back if the authority came to
+    /// want quiet meanwhile, and all who wait for it get that.
+    pub(crate) fn depart(&mut self, key: usize, now: Duration, asked: bool) -> Option<Seen> {
+        let may_ask = |quiet: &Between| now + ROUNDING >= quiet.start;
+        if asked {
+            let quiet = self.quiet.as_ref().map(|(_, until)| until);
+            assert!(quiet.is_none_or(may_ask), "asked in spite of a throttle");
+            return None;
+        }
+        let (kind, until) = self.quiet.clone().expect("not asked, without a reason");
+        assert!(now < until.end, "not asked after the end of a throttle");
+        self.keys[key].fetch = None;
+        Some(Seen::Error(kind))
+    }
+
     /// A fetch of `key` that was begun at `asked_at` ends with `answer`: this is
     /// what all who wait for it get.
     pub(crate) fn land(
