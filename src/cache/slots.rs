@@ -15,7 +15,33 @@ type Shard = HashMap<Key, Arc<Place>, RandomState>;
 #[derive(Debug)]
 struct Place {
     slot: Arc<Slot>,
+    /// [`GIVEN_UP`] from just before it leaves the map.
     last_used: AtomicU64,
+}
+
+/// Later than any use.
+const GIVEN_UP: u64 = u64::MAX;
+
+impl Place {
+    /// The slot, unless the place has been given up.
+    fn take(&self, now: u64) -> Option<Arc<Slot>> {
+        // First the handle and then the use: whoever wants to give the place up
+        // sees both or, if it looked before, that there has been a use.
+        let slot = Arc::clone(&self.slot);
+        let before = self.last_used.fetch_max(now, Ordering::AcqRel);
+        (before != GIVEN_UP).then_some(slot)
+    }
+
+    /// Whether nobody has used it since `last_used`; nobody will any more.
+    fn give_up(&self, last_used: u64) -> bool {
+        self.last_used
+            .compare_exchange(last_used, GIVEN_UP, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    fn is_in_use(&self) -> bool {
+        Arc::strong_count(&self.slot) > 1 || !self.slot.is_idle()
+    }
 }
 
 /// A bounded map that is read without a lock.
@@ -54,11 +80,8 @@ impl Slots {
             return Arc::new(Slot::new(key.clone()));
         };
         let now = self.uses.fetch_add(1, Ordering::Relaxed);
-        if let Some(place) = shard.load().get(key) {
-            place.last_used.store(now, Ordering::Relaxed);
-            return Arc::clone(&place.slot);
-        }
-        self.insert(shard, key, now)
+        let found = shard.load().get(key).and_then(|place| place.take(now));
+        found.unwrap_or_else(|| self.insert(shard, key, now))
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Slot>> {
@@ -109,11 +132,10 @@ impl Slots {
         for even_in_use in [false, true] {
             for shard in std::iter::once(preferred).chain(&self.shards) {
                 let current = shard.load();
-                if let Some(victim) = idlest(&current, even_in_use) {
+                if let Some((victim, place)) = give_up_idlest(&current, even_in_use) {
                     let mut next = Shard::clone(&current);
-                    if let Some(place) = next.remove(&victim) {
-                        place.slot.let_cool();
-                    }
+                    next.remove(victim);
+                    place.slot.let_cool();
                     shard.store(Arc::new(next));
                     return;
                 }
@@ -122,15 +144,20 @@ impl Slots {
     }
 }
 
-/// The key that has not been looked up for longest.
-fn idlest(shard: &Shard, even_in_use: bool) -> Option<Key> {
-    shard
-        .iter()
-        .filter(|(_, place)| {
-            even_in_use || (Arc::strong_count(&place.slot) == 1 && place.slot.is_idle())
-        })
-        .min_by_key(|(_, place)| place.last_used.load(Ordering::Relaxed))
-        .map(|(key, _)| key.clone())
+/// The key that has not been looked up for longest; nobody gets its slot any
+/// more.
+fn give_up_idlest(shard: &Shard, even_in_use: bool) -> Option<(&Key, &Place)> {
+    loop {
+        let (last_used, key, place) = shard
+            .iter()
+            // When it was used before whether it is: see `Place::take`.
+            .map(|(key, place)| (place.last_used.load(Ordering::Acquire), key, &**place))
+            .filter(|(_, _, place)| even_in_use || !place.is_in_use())
+            .min_by_key(|(last_used, _, _)| *last_used)?;
+        if place.give_up(last_used) {
+            return Some((key, place));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -48,3 +48,26 @@ fn t30_a_slot_that_is_held_stays_while_others_make_room() {
         assert!(Arc::ptr_eq(&held, &slots.get(&key(0))));
     });
 }
+
+#[test]
+fn i3_a_key_that_is_being_looked_up_keeps_its_slot_while_another_makes_room() {
+    explore("a key makes room while two look up the idlest", || {
+        let slots = Arc::new(Slots::new(2));
+        for number in [0, 1] {
+            slots.get(&key(number));
+        }
+        let making_room = {
+            let slots = Arc::clone(&slots);
+            thread::spawn(move || drop(slots.get(&key(2))))
+        };
+        let found = {
+            let slots = Arc::clone(&slots);
+            thread::spawn(move || slots.get(&key(0)))
+        };
+        let mine = slots.get(&key(0));
+        let found = found.join().unwrap();
+        making_room.join().unwrap();
+        assert!(Arc::ptr_eq(&mine, &found));
+        assert!(Arc::ptr_eq(&mine, &slots.get(&key(0))));
+    });
+}
