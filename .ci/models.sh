@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The models of the cache's concurrency (src/cache/models): the slot under loom,
-# in every order of its steps with up to three preemptions, and whole flights
-# under shuttle, in random orders.
+# in every order of its steps with up to three preemptions, and whole flights,
+# permits and the tasks that keep keys warm under shuttle, in random orders.
 #
 #   LOOM_MAX_PREEMPTIONS=100 TOWER_BEARER_SCHEDULES=1000000 bash .ci/models.sh
 #

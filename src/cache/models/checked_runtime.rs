@@ -27,6 +27,8 @@ struct State {
     tasks: Vec<AbortHandle>,
     /// The first so many tasks are not driven any more.
     frozen: usize,
+    /// Those that are being polled.
+    driven: Vec<usize>,
     live: usize,
     watchers: Vec<Waker>,
     clock: Option<Waker>,
@@ -84,23 +86,42 @@ impl CheckedRuntime {
         }
     }
 
-    /// What happens to tasks of a runtime that nobody drives.
-    pub(super) fn freeze_tasks(&self) {
-        let mut state = lock(&self.0);
-        state.frozen = state.tasks.len();
+    /// What happens to tasks of a runtime that nobody drives. Comes back when
+    /// none of them is in the middle of a step any more.
+    pub(super) async fn freeze_tasks(&self) {
+        let frozen = {
+            let mut state = lock(&self.0);
+            state.frozen = state.tasks.len();
+            state.frozen
+        };
+        self.until(|state| state.driven.iter().all(|task| *task >= frozen))
+            .await;
     }
 
     /// Waits until all tasks have ended.
     pub(super) async fn idle(&self) {
+        self.until(|state| state.live == 0).await;
+    }
+
+    async fn until(&self, reached: impl Fn(&State) -> bool) {
         poll_fn(|cx| {
             let mut state = lock(&self.0);
-            if state.live == 0 {
+            if reached(&state) {
                 return Poll::Ready(());
             }
             state.watchers.push(cx.waker().clone());
             Poll::Pending
         })
         .await;
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let woken = {
+            let mut state = lock(&self.0);
+            change(&mut state);
+            std::mem::take(&mut state.watchers)
+        };
+        woken.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -131,12 +152,7 @@ impl Runtime for CheckedRuntime {
         struct Ended(CheckedRuntime);
         impl Drop for Ended {
             fn drop(&mut self) {
-                let woken = {
-                    let mut state = lock(&self.0.0);
-                    state.live -= 1;
-                    std::mem::take(&mut state.watchers)
-                };
-                woken.into_iter().for_each(Waker::wake);
+                self.0.change(|state| state.live -= 1);
             }
         }
         let number = {
@@ -149,11 +165,17 @@ impl Runtime for CheckedRuntime {
         let handle = spawn(async move {
             let _ended = ended;
             poll_fn(|cx| {
-                if number < lock(&runtime.0).frozen {
-                    return Poll::Pending;
+                {
+                    let mut state = lock(&runtime.0);
+                    if number < state.frozen {
+                        return Poll::Pending;
+                    }
+                    state.driven.push(number);
                 }
                 // As every executor does.
-                catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))).unwrap_or(Poll::Ready(()))
+                let polled = catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx)));
+                runtime.change(|state| state.driven.retain(|task| *task != number));
+                polled.unwrap_or(Poll::Ready(()))
             })
             .await;
         });

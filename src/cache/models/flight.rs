@@ -5,159 +5,25 @@
 
 use std::future::pending;
 use std::panic::resume_unwind;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
-use shuttle::future::{JoinHandle, block_on, spawn, yield_now};
-use shuttle::scheduler::{DfsScheduler, PctScheduler, RandomScheduler, Scheduler};
-use shuttle::{Config, Runner};
+use shuttle::future::spawn;
+use shuttle::scheduler::DfsScheduler;
+use tokio::sync::oneshot;
 
-use super::checked_runtime::{CheckedRuntime, PAUSE};
+use super::bench::{Bench, Calls, VAULT, cancel, explore, poll_once, run, token};
+use super::checked_runtime::PAUSE;
 use super::lock;
-use crate::{AccessToken, Credential, Error, ErrorKind, TokenCache, TokenRequest, credential_fn};
+use crate::{Error, ErrorKind, TokenRequest, credential_fn};
 
-const VAULT: &str = "https://vault.azure.net";
 const GRAPH: &str = "https://graph.microsoft.com";
-const HOUR: Duration = Duration::from_secs(3600);
-
-/// Past the refresh point of a token of one hour, before its end.
-const DUE: Duration = Duration::from_secs(2000);
 
 /// Longer than a flight may take.
 const STUCK: Duration = Duration::from_secs(126);
 
-/// How often the credential was called, and how often at the same time.
-#[derive(Clone, Default)]
-struct Calls(Arc<Mutex<Counts>>);
-
-#[derive(Default)]
-struct Counts {
-    all: usize,
-    under_way: usize,
-    most: usize,
-}
-
-impl Calls {
-    fn begin(&self) -> (usize, impl Drop + Send + use<>) {
-        struct End(Calls);
-        impl Drop for End {
-            fn drop(&mut self) {
-                lock(&self.0.0).under_way -= 1;
-            }
-        }
-        let mut counts = lock(&self.0);
-        counts.all += 1;
-        counts.under_way += 1;
-        counts.most = counts.most.max(counts.under_way);
-        (counts.all, End(self.clone()))
-    }
-
-    fn all(&self) -> usize {
-        lock(&self.0).all
-    }
-
-    fn most(&self) -> usize {
-        lock(&self.0).most
-    }
-}
-
-type Answer = fn(usize) -> Result<AccessToken, Error>;
-
-fn token(number: usize) -> Result<AccessToken, Error> {
-    AccessToken::expiring_in(&format!("token-{number}"), HOUR)
-}
-
-fn down() -> Error {
-    Error::new(ErrorKind::Unreachable, "down")
-}
-
-/// Takes a while to give its answer.
-fn slow(answer: Answer) -> (impl Credential, Calls) {
-    let calls = Calls::default();
-    let counted = calls.clone();
-    let credential = credential_fn(move |_| {
-        let calls = counted.clone();
-        async move {
-            let (number, _under_way) = calls.begin();
-            yield_now().await;
-            answer(number)
-        }
-    });
-    (credential, calls)
-}
-
-struct Bench {
-    tokens: TokenCache,
-    runtime: CheckedRuntime,
-    calls: Calls,
-}
-
-type Caller = JoinHandle<Result<AccessToken, Error>>;
-
-impl Bench {
-    fn new(answer: Answer) -> Self {
-        let (credential, calls) = slow(answer);
-        Self::with(credential, calls)
-    }
-
-    fn with(credential: impl Credential, calls: Calls) -> Self {
-        let runtime = CheckedRuntime::default();
-        let tokens = TokenCache::builder(credential)
-            .runtime(runtime.clone())
-            .build();
-        Self {
-            tokens,
-            runtime,
-            calls,
-        }
-    }
-
-    fn caller(&self, request: TokenRequest) -> Caller {
-        let tokens = self.tokens.clone();
-        spawn(async move { tokens.token_for(&request).await })
-    }
-
-    fn callers<const N: usize>(&self) -> [Caller; N] {
-        [(); N].map(|()| self.caller(TokenRequest::new(VAULT)))
-    }
-
-    async fn succeeds_after(&self, wait: Duration) -> AccessToken {
-        self.runtime.advance(wait);
-        self.tokens.token(VAULT).await.unwrap()
-    }
-}
-
-/// Drops what `callers` wait with, some time.
-fn cancel(callers: &[Caller]) {
-    for caller in callers {
-        let caller = caller.abort_handle();
-        spawn(async move { caller.abort() });
-    }
-}
-
-/// Runs `model` in as many orders as `scheduler` has.
-fn run<F: Future<Output = ()>>(
-    what: &str,
-    scheduler: impl Scheduler + 'static,
-    model: impl Fn() -> F + Send + Sync + 'static,
-) {
-    let mut config = Config::new();
-    config.silence_warnings = true;
-    let executions = Runner::new(scheduler, config).run(move || block_on(model()));
-    println!("{what}: {executions} executions");
-}
-
-/// Runs `model` in `TOWER_BEARER_SCHEDULES` random orders, or `least` if that is
-/// more, and in a tenth as many that change threads at few, well-spread points.
-fn explore<F: Future<Output = ()> + 'static>(what: &str, least: usize, model: fn() -> F) {
-    let asked = std::env::var("TOWER_BEARER_SCHEDULES")
-        .ok()
-        .and_then(|number| number.parse().ok())
-        .unwrap_or(20_000);
-    let orders = least.max(asked);
-    run(what, RandomScheduler::new(orders), model);
-    run(what, PctScheduler::new(3, orders / 10), model);
-}
+/// Past the refresh point of a token of one hour, before its end.
+const DUE: Duration = Duration::from_secs(2000);
 
 #[test]
 fn r22_callers_may_leave_at_any_point_and_all_others_are_served_by_one_fetch() {
@@ -177,17 +43,45 @@ fn r22_callers_may_leave_at_any_point_and_all_others_are_served_by_one_fetch() {
     });
 }
 
+/// From the moment at which the credential has been asked: of all orders from the
+/// first call on there are too many.
 #[test]
-fn r22_every_order_in_which_a_caller_leaves() {
-    let scheduler = DfsScheduler::new(None, false);
-    run("a caller leaves, in every order", scheduler, || async {
-        let bench = Bench::new(token);
-        let [caller] = bench.callers();
-        caller.abort();
-        drop(caller.await);
-        assert!(bench.tokens.token(VAULT).await.is_ok());
+fn r22_every_order_in_which_a_caller_leaves_while_the_token_lands() {
+    const MOST: usize = 4_000_000;
+    let scheduler = DfsScheduler::new(Some(MOST), false);
+    let what = "a caller leaves while the token lands, in every order";
+    let orders = run(what, scheduler, || async {
+        let (asked, was_asked) = oneshot::channel::<()>();
+        let (answer, answered) = oneshot::channel::<()>();
+        let first = Mutex::new(Some((asked, answered)));
+        let calls = Calls::default();
+        let counted = calls.clone();
+        let credential = credential_fn(move |_| {
+            let (number, _under_way) = counted.begin();
+            let first = lock(&first).take();
+            async move {
+                if let Some((asked, answered)) = first {
+                    drop(asked);
+                    drop(answered.await);
+                }
+                token(number)
+            }
+        });
+        let bench = Bench::with(credential, calls);
+        let [leaving, staying] = [(); 2].map(|()| {
+            let tokens = bench.tokens.clone();
+            poll_once(async move { tokens.token(VAULT).await })
+        });
+        drop(was_asked.await);
+        spawn(async move { drop(leaving) });
+        drop(answer);
+        // Not before the end, so that it adds no orders.
+        bench.runtime.idle().await;
+        assert_eq!(staying.await.unwrap().secret(), "token-1");
+        bench.succeeds_after(Duration::ZERO).await;
         assert_eq!(bench.calls.all(), 1);
     });
+    assert!(orders < MOST, "not every order");
 }
 
 #[test]
@@ -258,7 +152,7 @@ fn r23_a_panic_is_everybodys_error_and_the_next_fetch_is_fine() {
 fn r08_a_failure_is_shared_and_the_next_fetch_waits_for_its_end() {
     explore("a fetch fails", 0, || async {
         let bench = Bench::new(|number| match number {
-            1 => Err(down()),
+            1 => Err(Error::new(ErrorKind::Unreachable, "down")),
             _ => token(number),
         });
         let callers = bench.callers::<3>();
@@ -320,7 +214,7 @@ fn r27_i7_the_flight_ends_with_the_last_who_may_want_its_token() {
             assert!(caller.await.is_err(), "no token ever came");
         }
         runtime.idle().await;
-        assert_eq!(lock(&calls.0).under_way, 0);
+        assert_eq!(calls.under_way(), 0);
         assert!(calls.all() <= 1);
     });
 }
@@ -358,7 +252,7 @@ fn r28_a_flight_that_nobody_drives_is_taken_over() {
         let runtime = bench.runtime.clone();
         let tokens = bench.tokens.clone();
         let late = spawn(async move {
-            runtime.freeze_tasks();
+            runtime.freeze_tasks().await;
             runtime.advance(STUCK);
             tokens.token(VAULT).await
         });

@@ -10,14 +10,20 @@
 )]
 
 #[cfg(tower_bearer_shuttle)]
+mod bench;
+#[cfg(tower_bearer_shuttle)]
 mod checked_runtime;
 #[cfg(tower_bearer_shuttle)]
 mod flight;
+#[cfg(tower_bearer_shuttle)]
+mod permits;
 pub(super) mod primitives;
 #[cfg(tower_bearer_loom)]
 mod slot;
 #[cfg(tower_bearer_loom)]
 mod slots;
+#[cfg(tower_bearer_shuttle)]
+mod tending;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
