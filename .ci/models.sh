@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # Optimised enough to run fast, not so much that it takes long to build.
-export CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_DEV_DEBUG=line-tables-only
+export CARGO_PROFILE_DEV_OPT_LEVEL=1 CARGO_PROFILE_DEV_DEBUG=none CARGO_INCREMENTAL=0
 target=${CARGO_TARGET_DIR:-target}
 for checker in loom shuttle; do
     RUSTFLAGS="${RUSTFLAGS:-} --cfg tower_bearer_$checker" \

@@ -151,7 +151,8 @@ impl Bench {
         task.expect("a flight is under way")
     }
 
-    /// Lets the oldest flight ask the credential, without an answer as yet.
+    /// Lets the oldest flight ask the credential, without an answer as yet. The
+    /// pause before the next fetch counts from here.
     fn depart(&self) {
         let mut task = self.next_task();
         assert!(poll(&mut task).is_pending());
@@ -223,6 +224,7 @@ fn r02_readers_that_see_the_next_token_land_neither_go_back_nor_fetch_again() {
         bench.advance(DUE);
         bench.current();
         assert_eq!(bench.launched(), 2);
+        bench.depart();
         bench.advance(A_WHILE);
 
         let landing = in_thread(&bench, Bench::fly);
@@ -403,6 +405,7 @@ fn r36_a_late_refusal_gets_the_token_that_lands_meanwhile() {
         bench.slot.mark_accepted(1);
         bench.advance(A_WHILE);
         let first = bench.renew(&refused);
+        bench.depart();
         bench.advance(A_WHILE);
 
         let landing = in_thread(&bench, Bench::fly);
@@ -426,6 +429,7 @@ fn r36_a_refusal_a_reader_and_a_landing_refresh_make_one_fetch() {
         let refused = bench.current().unwrap();
         bench.advance(DUE);
         bench.current();
+        bench.depart();
         bench.advance(A_WHILE);
 
         let landing = in_thread(&bench, Bench::fly);
