@@ -216,5 +216,5 @@ fn the_metadata_endpoint_of_a_machine_is_asked_for_five_tokens_at_a_time() {
     let credential = ManagedIdentityCredential::new().unwrap();
     assert_eq!(credential.max_concurrency(), 5);
     let (other, _) = issuer::issuer(|number, _| async move { token(number) });
-    assert_eq!(other.max_concurrency(), 64);
+    assert_eq!(other.max_concurrency(), 32);
 }

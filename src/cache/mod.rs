@@ -350,7 +350,7 @@ impl TokenCacheBuilder {
 
     /// How many fetches, each for another key, may be under way at once. The
     /// others wait in the order in which they came. Default: what the
-    /// credential [says](Credential::max_concurrency), which is 64 for most
+    /// credential [says](Credential::max_concurrency), which is 32 for most
     /// and 5 for the metadata endpoint of an Azure VM.
     pub fn max_concurrency(mut self, most: usize) -> Self {
         self.max_concurrency = Some(most);
