@@ -8,7 +8,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use issuer::{issuer, token};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, advance, sleep};
 use tower_bearer::{Audience, Error, ErrorKind, TenantId, TokenCache, TokenRequest};
 
 const VAULT: &str = "https://vault.azure.net";
@@ -107,6 +107,25 @@ async fn a_missing_setting_is_an_error_at_once() {
     assert_eq!(calls.count(), 1);
     let error = tokens.ready(["no audience"], LIMIT).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_setting_that_was_missing_and_is_there_now_is_no_error() {
+    let (credential, calls) = issuer(|number, _| async move {
+        match number {
+            1 => Err(Error::new(
+                ErrorKind::Configuration,
+                "AZURE_TENANT_ID is not set",
+            )),
+            _ => token(number),
+        }
+    });
+    let tokens = TokenCache::new(credential);
+    tokens.ready([VAULT], LIMIT).await.unwrap_err();
+    // Past the back-off of the error that is still known.
+    advance(2 * LIMIT).await;
+    tokens.ready([VAULT], LIMIT).await.unwrap();
+    assert_eq!(calls.count(), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -72,7 +72,8 @@ impl Slot {
                 return Ok(());
             }
             let next = self.look_after(source, now)?;
-            if let Some(error) = self.failure() {
+            // While a fetch is under way its answer counts, not the last one's.
+            if let (Next::Rest(_), Some(error)) = (&next, self.failure()) {
                 if error.kind() == ErrorKind::Configuration {
                     return Err(error);
                 }
