@@ -7,7 +7,7 @@ mod issuer;
 use std::future::pending;
 use std::time::Duration;
 
-use issuer::{issuer, token};
+use issuer::{at_once, issuer, token};
 use tokio::time::{Instant, advance, sleep};
 use tower_bearer::{Audience, Error, ErrorKind, TenantId, TokenCache, TokenRequest};
 
@@ -152,6 +152,18 @@ async fn r20_to_stop_waiting_does_not_stop_the_fetch() {
     assert!(impatient.is_err());
     tokens.token(VAULT).await.unwrap();
     assert_eq!(calls.count(), 1);
+}
+
+#[test]
+fn outside_of_a_runtime_the_error_says_what_to_do() {
+    let (credential, calls) = issuer(|number, _| async move { token(number) });
+    let tokens = TokenCache::new(credential);
+    let error = at_once(tokens.ready([VAULT], LIMIT))
+        .expect("nobody waits")
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert!(error.advice().is_some());
+    assert_eq!(calls.count(), 0);
 }
 
 #[test]

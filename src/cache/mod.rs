@@ -241,7 +241,8 @@ impl TokenCache {
     /// # Errors
     ///
     /// When the time is up, with the audience and what its last fetch failed
-    /// of. At once for [`ErrorKind::Configuration`], which time does not heal.
+    /// of. At once for [`ErrorKind::Configuration`], which time does not heal,
+    /// and which it also is outside of a runtime.
     ///
     /// # Cancel safety
     ///
