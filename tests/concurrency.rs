@@ -4,16 +4,20 @@
 #[path = "support/issuer.rs"]
 mod issuer;
 
+use std::collections::VecDeque;
+use std::fmt;
 use std::future::{Future, pending};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use issuer::token;
+use issuer::{at_once, token};
 use tokio::time::{Instant, advance, sleep};
 use tower_bearer::azure::ManagedIdentityCredential;
+use tower_bearer::testing::ManualRuntime;
 use tower_bearer::{
-    AccessToken, Credential, Error, ErrorKind, SharedCredential, TokenCache, TokenRequest,
+    AccessToken, BoxFuture, Credential, Error, ErrorKind, Runtime, SharedCredential, Timestamp,
+    TokenCache, TokenRequest,
 };
 
 const VAULT: &str = "https://vault.azure.net";
@@ -181,6 +185,84 @@ async fn r09_whoever_is_in_the_queue_hears_that_the_authority_wants_its_rest() {
     advance(Duration::from_secs(3)).await;
     assert!(tokens.token("api://1").await.is_err());
     assert_eq!(calls.count(), 4);
+}
+
+/// Runs nothing by itself. What it keeps goes on in the moment in which an
+/// answer is taken in, as another thread might.
+#[derive(Clone, Default)]
+struct Elsewhere {
+    clock: ManualRuntime,
+    tasks: Arc<Mutex<VecDeque<BoxFuture<'static, ()>>>>,
+}
+
+impl Elsewhere {
+    fn poll_all(&self) {
+        let tasks = self.tasks.lock().unwrap().len();
+        for _ in 0..tasks {
+            // The others can be polled while this one is.
+            let Some(mut task) = self.tasks.lock().unwrap().pop_front() else {
+                return;
+            };
+            if at_once(task.as_mut()).is_none() {
+                self.tasks.lock().unwrap().push_back(task);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Elsewhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Elsewhere")
+    }
+}
+
+impl Runtime for Elsewhere {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.clock.sleep(duration)
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) -> Result<(), Error> {
+        self.tasks.lock().unwrap().push_back(task);
+        Ok(())
+    }
+
+    /// Asked for when an answer has come.
+    fn random(&self) -> u64 {
+        self.poll_all();
+        0
+    }
+}
+
+#[test]
+fn r09_nobody_gets_the_place_of_a_fetch_before_its_retry_after_is_known() {
+    let (credential, calls) = issuer::issuer(|_, _| async move {
+        // Until the other one is in the queue.
+        tokio::task::yield_now().await;
+        Err(Error::new(ErrorKind::Throttled, "too many").with_retry_after(REST))
+    });
+    let runtime = Elsewhere::default();
+    let tokens = TokenCache::builder(credential)
+        .runtime(runtime.clone())
+        .max_concurrency(1)
+        .build();
+    let mut asked =
+        ["api://first", "api://second"].map(|audience| Box::pin(tokens.token(audience)));
+    for asked in &mut asked {
+        assert!(at_once(asked.as_mut()).is_none());
+    }
+    runtime.poll_all();
+    assert_eq!(calls.count(), 1);
+    runtime.poll_all();
+    runtime.poll_all();
+    for asked in &mut asked {
+        let error = at_once(asked.as_mut()).expect("it was answered");
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::Throttled);
+    }
+    assert_eq!(calls.count(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Source;
+use super::permits::Permit;
 use super::slot::Slot;
 use crate::credential::{Credential as _, TokenRequest};
 use crate::runtime::{Timestamp, within};
@@ -22,8 +23,9 @@ pub(super) struct Flight {
 }
 
 enum Fetched {
-    /// What the credential answered, and when it was asked.
-    Answer(Timestamp, Result<AccessToken, Error>),
+    /// What the credential answered, and when it was asked. The permit goes
+    /// back when all have heard of a `Retry-After`.
+    Answer(Timestamp, Result<AccessToken, Error>, Permit),
     /// It was not asked, because its authority wants to be left alone.
     HeldBack(Error),
     /// It was not asked, because the slot has another flight by now.
@@ -60,7 +62,7 @@ impl Flight {
 
     async fn fly(mut self) {
         match self.source.until_closed(self.fetch()).await {
-            Some(Fetched::Answer(asked_at, answer)) => {
+            Some(Fetched::Answer(asked_at, answer, _permit)) => {
                 self.landed = true;
                 self.slot.land(&self.source, self.id, asked_at, answer);
             }
@@ -112,7 +114,7 @@ impl Flight {
                 ),
             )),
         };
-        Fetched::Answer(asked_at, brought)
+        Fetched::Answer(asked_at, brought, permit)
     }
 }
 
