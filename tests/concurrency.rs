@@ -9,6 +9,7 @@ use std::fmt;
 use std::future::{Future, pending};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use issuer::{at_once, token};
@@ -68,12 +69,7 @@ async fn r43_ten_thousand_audiences_are_fetched_five_at_a_time_in_the_order_they
     let started = Instant::now();
     // Nobody waits: callers may not for so long, fetches do.
     for audience in &expected {
-        let mut asked = Box::pin(tokens.token(audience.as_str()));
-        let waker = std::task::Waker::noop();
-        let polled = asked
-            .as_mut()
-            .poll(&mut std::task::Context::from_waker(waker));
-        assert!(polled.is_pending());
+        assert!(at_once(tokens.token(audience.as_str())).is_none());
     }
     assert_eq!(tokens.status().len(), AUDIENCES);
     let needed = FETCH_TIME * u32::try_from(AUDIENCES / 5).unwrap();
@@ -196,6 +192,10 @@ struct Elsewhere {
 }
 
 impl Elsewhere {
+    fn take(&self) -> BoxFuture<'static, ()> {
+        self.tasks.lock().unwrap().pop_front().unwrap()
+    }
+
     fn poll_all(&self) {
         let tasks = self.tasks.lock().unwrap().len();
         for _ in 0..tasks {
@@ -263,6 +263,40 @@ fn r09_nobody_gets_the_place_of_a_fetch_before_its_retry_after_is_known() {
         assert_eq!(error.unwrap_err().kind(), ErrorKind::Throttled);
     }
     assert_eq!(calls.count(), 1);
+}
+
+/// A waker that keeps a task, as those of simple executors do.
+#[derive(Default)]
+struct Keeper(Mutex<Option<BoxFuture<'static, ()>>>);
+
+impl Wake for Keeper {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// Hangs with the versions of tokio whose channels keep a receiver's waker
+/// until the sender is gone too, such as 1.48.
+#[test]
+fn a_task_that_goes_with_the_waker_of_another_can_leave_the_queue() {
+    let (credential, _) = issuer::issuer(|_, _| async move { pending().await });
+    let runtime = Elsewhere::default();
+    let tokens = TokenCache::builder(credential)
+        .runtime(runtime.clone())
+        .max_concurrency(1)
+        .build();
+    for number in 0..3 {
+        assert!(at_once(tokens.token(format!("api://{number}"))).is_none());
+    }
+    let (mut first, mut second, mut third) = (runtime.take(), runtime.take(), runtime.take());
+    assert!(at_once(first.as_mut()).is_none());
+    let keeper = Arc::new(Keeper::default());
+    let waker = Waker::from(Arc::clone(&keeper));
+    let polled = second.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(polled.is_pending());
+    assert!(at_once(third.as_mut()).is_none());
+    *keeper.0.lock().unwrap() = Some(third);
+    drop((waker, keeper));
+    drop(second);
+    drop(first);
 }
 
 #[tokio::test(start_paused = true)]

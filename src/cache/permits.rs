@@ -61,7 +61,7 @@ impl Permits {
     /// Takes the last place in the queue.
     pub(super) fn queue(self: &Arc<Self>) -> Permit {
         let (sender, receiver) = oneshot::channel();
-        let id = self.change(|state| {
+        let id = self.change(|state, _| {
             let id = state.next_id;
             state.next_id += 1;
             state.queue.push_back(Queued {
@@ -78,28 +78,26 @@ impl Permits {
     }
 
     /// Changes the state, and then hands out what is free.
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut State, Duration) -> T) -> T {
         let now = self.runtime.now().monotonic;
         let mut granted = Vec::new();
-        // No foreign code runs under the lock.
+        // Nothing of the queue is dropped under the lock: with it go wakers,
+        // and with those perhaps tasks that have a place here.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = change(&mut state);
         let lease = self.lease;
         state
             .held
             .retain(|held| now.saturating_sub(held.since) <= lease);
+        let changed = change(&mut state, now);
         while state.held.len() < self.most {
             let Some(next) = state.queue.pop_front() else {
                 break;
             };
-            // Whoever has left the queue has dropped its end.
-            if !next.granted.is_closed() {
-                state.held.push(Held {
-                    id: next.id,
-                    since: now,
-                });
-                granted.push(next.granted);
-            }
+            state.held.push(Held {
+                id: next.id,
+                since: now,
+            });
+            granted.push(next.granted);
         }
         drop(state);
         for sender in granted {
@@ -125,7 +123,7 @@ impl Permit {
         {
             still_waiting();
             // Those that hold the permits may never come to give them back.
-            permits.change(|_| ());
+            permits.change(|_, _| ());
         }
     }
 }
@@ -133,11 +131,19 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         let id = self.id;
-        self.granted = None;
-        self.permits.change(|state| {
+        let place = self.permits.change(|state, _| {
             if let Some(index) = state.held.iter().position(|held| held.id == id) {
                 state.held.swap_remove(index);
             }
+            state.leave(id)
         });
+        drop(place);
+    }
+}
+
+impl State {
+    fn leave(&mut self, id: u64) -> Option<Queued> {
+        let index = self.queue.binary_search_by_key(&id, |place| place.id);
+        self.queue.remove(index.ok()?)
     }
 }
