@@ -37,10 +37,10 @@ impl Flight {
         slot: Arc<Slot>,
         source: Arc<Source>,
         id: u64,
+        asked_at: Timestamp,
         delay: Duration,
         refused: Option<AccessToken>,
     ) -> Self {
-        let asked_at = source.runtime.now();
         Self {
             slot,
             source,

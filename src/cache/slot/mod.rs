@@ -26,6 +26,8 @@ const LEAST_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(crate) type Outcome = Result<Arc<Entry>, Error>;
 
+type Waiter = oneshot::Sender<Outcome>;
+
 /// A token in use.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -96,7 +98,7 @@ struct Airborne {
     id: u64,
     started: Duration,
     forced: bool,
-    waiters: Vec<oneshot::Sender<Outcome>>,
+    waiters: Vec<Waiter>,
 }
 
 #[derive(Debug)]
@@ -199,9 +201,10 @@ impl Slot {
         }
         // Declared first, so dropped after the lock: its waiters wake up.
         let _stuck;
+        let mut gone = Vec::new();
         let mut state = self.lock();
         _stuck = state.take_stuck(source, now);
-        if let Some(receiver) = state.join() {
+        if let Some(receiver) = state.join(&mut gone) {
             return Acquired::Wait(receiver);
         }
         // The flight may have landed between the look at the slot and the lock.
@@ -231,6 +234,7 @@ impl Slot {
         now: Timestamp,
     ) -> Acquired {
         let _stuck;
+        let mut gone = Vec::new();
         let mut state = self.lock();
         _stuck = state.take_stuck(source, now);
         match self.usable(now) {
@@ -245,7 +249,7 @@ impl Slot {
                 return self.acquire(source, now, Some(&refused.token));
             }
         }
-        if let Some(receiver) = state.join() {
+        if let Some(receiver) = state.join(&mut gone) {
             return Acquired::Wait(receiver);
         }
         if let Some(error) = state.held_back(source, now) {
@@ -314,7 +318,7 @@ impl Slot {
         source: &Arc<Source>,
         now: Timestamp,
         reason: Reason,
-        waiter: Option<oneshot::Sender<Outcome>>,
+        waiter: Option<Waiter>,
     ) -> Flight {
         state.flights_started += 1;
         let id = state.flights_started;
@@ -336,7 +340,14 @@ impl Slot {
             waiters: waiter.into_iter().collect(),
         });
         self.leave_alone_while_flying(source, started);
-        Flight::new(Arc::clone(self), Arc::clone(source), id, delay, refused)
+        Flight::new(
+            Arc::clone(self),
+            Arc::clone(source),
+            id,
+            now,
+            delay,
+            refused,
+        )
     }
 
     fn leave_alone_while_flying(&self, source: &Source, started: Duration) {
@@ -498,13 +509,15 @@ impl State {
             .take_if(|flight| now.monotonic.saturating_sub(flight.started) > source.flight_limit())
     }
 
-    /// A place among those who wait for the flight, if one is under way.
-    fn join(&mut self) -> Option<oneshot::Receiver<Outcome>> {
+    /// A place among those who wait for the flight, if one is under way. What
+    /// is put into `gone` is to be dropped after the lock: wakers go with it.
+    fn join(&mut self, gone: &mut Vec<Waiter>) -> Option<oneshot::Receiver<Outcome>> {
         let flight = self.flight.as_mut()?;
         // Callers that gave up leave their sender behind. Sweeping when the
         // list would grow keeps it within twice the number of live callers.
         if flight.waiters.len() == flight.waiters.capacity() {
-            flight.waiters.retain(|waiter| !waiter.is_closed());
+            let all = std::mem::take(&mut flight.waiters).into_iter();
+            (*gone, flight.waiters) = all.partition(Waiter::is_closed);
         }
         let (sender, receiver) = oneshot::channel();
         flight.waiters.push(sender);

@@ -96,9 +96,10 @@ impl Slot {
     fn look_after(self: &Arc<Self>, source: &Arc<Source>, now: Timestamp) -> Result<Next, Error> {
         // Declared first, so dropped after the lock: its waiters wake up.
         let _stuck;
+        let mut gone = Vec::new();
         let mut state = self.lock();
         _stuck = state.take_stuck(source, now);
-        if let Some(receiver) = state.join() {
+        if let Some(receiver) = state.join(&mut gone) {
             return Ok(Next::Landing(receiver));
         }
         let due = self
