@@ -265,6 +265,41 @@ fn r09_nobody_gets_the_place_of_a_fetch_before_its_retry_after_is_known() {
     assert_eq!(calls.count(), 1);
 }
 
+#[tokio::test]
+async fn r28_places_in_the_queue_of_a_runtime_that_nobody_drives_hold_nobody_up() {
+    const IDLE: usize = 200;
+    let credential = Narrow::default();
+    let runtime = Elsewhere::default();
+    let tokens = TokenCache::builder(credential.clone())
+        .runtime(runtime.clone())
+        .build();
+    for number in 0..IDLE {
+        assert!(at_once(tokens.token(format!("hang-{number}"))).is_none());
+    }
+    runtime.poll_all();
+    assert_eq!(credential.under_way.load(Ordering::SeqCst), 5);
+    let idle = std::mem::take(&mut *runtime.tasks.lock().unwrap());
+
+    let begun = runtime.now().monotonic;
+    let mut asked = Box::pin(tokens.token("api://orders"));
+    while credential.under_way.load(Ordering::SeqCst) == 5 {
+        // Callers give up before the places come back.
+        if at_once(asked.as_mut()).is_some() {
+            asked = Box::pin(tokens.token("api://orders"));
+        }
+        runtime.poll_all();
+        runtime.clock.advance(Duration::from_secs(1));
+        let waited = runtime.now().monotonic.saturating_sub(begun);
+        assert!(waited <= Duration::from_secs(190), "{waited:?}");
+    }
+    // Driven again after all, they take no more places than there are: these
+    // five come after the five that hung.
+    runtime.tasks.lock().unwrap().extend(idle);
+    runtime.poll_all();
+    runtime.poll_all();
+    assert_eq!(credential.most_under_way.load(Ordering::SeqCst), 10);
+}
+
 /// A waker that keeps a task, as those of simple executors do.
 #[derive(Default)]
 struct Keeper(Mutex<Option<BoxFuture<'static, ()>>>);
