@@ -260,6 +260,56 @@ fn r28_another_runtime_takes_over_what_one_left_behind() {
 }
 
 #[test]
+fn r28_another_runtime_takes_over_from_one_that_nobody_drives() {
+    let clock = ManualRuntime::new();
+    let (credential, _) = issuer(|number, _| async move { token(number) });
+    let tokens = cache(&clock, credential);
+    let single = || {
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap()
+    };
+    let idle = single();
+    idle.block_on(async {
+        tokens.keep_warm(VAULT).unwrap();
+        clock.settle().await;
+    });
+    clock.advance(DAY);
+    single().block_on(async {
+        tokens.token(VAULT).await.unwrap();
+        clock.run_for(DAY).await;
+        assert!(at_once(&tokens, VAULT).is_some());
+        assert_eq!(clock.live_tasks(), 2);
+        // Driven again after all, the first one sees that it is not needed.
+        std::thread::scope(|threads| {
+            threads.spawn(|| idle.block_on(clock.settle()));
+        });
+        assert_eq!(clock.live_tasks(), 1);
+    });
+}
+
+#[tokio::test]
+async fn a_fetch_that_nobody_drives_is_found_out_within_a_minute_of_its_limit() {
+    let runtime = ManualRuntime::new();
+    let (credential, _) = issuer(|number, _| async move { token(number) });
+    let tokens = cache(&runtime, credential);
+    let idle = std::thread::scope(|threads| {
+        let idle = threads.spawn(|| {
+            let idle = tokio::runtime::Builder::new_current_thread()
+                .build()
+                .unwrap();
+            idle.block_on(async { assert!(at_once(&tokens, VAULT).is_none()) });
+            idle
+        });
+        idle.join().unwrap()
+    });
+    tokens.keep_warm(VAULT).unwrap();
+    runtime.run_for(Duration::from_secs(125 + 60)).await;
+    assert!(at_once(&tokens, VAULT).is_some());
+    idle.shutdown_background();
+}
+
+#[test]
 fn outside_of_a_runtime_the_error_says_what_to_do() {
     let (credential, calls) = issuer(|number, _| async move { token(number) });
     let tokens = TokenCache::new(credential);

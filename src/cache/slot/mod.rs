@@ -82,6 +82,7 @@ struct State {
     failure: Option<Failure>,
     force: ForceLimit,
     kept_warm: KeptWarm,
+    tenders: u64,
     counters: Counters,
 }
 
@@ -90,7 +91,11 @@ enum KeptWarm {
     No,
     /// By a task that went away with its runtime.
     Untended,
-    Tended,
+    /// By this task, which looked at the slot then.
+    Tended {
+        by: u64,
+        seen: Duration,
+    },
 }
 
 #[derive(Debug)]
@@ -145,6 +150,7 @@ impl Slot {
                 failure: None,
                 force: ForceLimit::new(),
                 kept_warm: KeptWarm::No,
+                tenders: 0,
                 counters: Counters::default(),
             }),
         }
