@@ -288,6 +288,32 @@ fn r28_another_runtime_takes_over_from_one_that_nobody_drives() {
     });
 }
 
+#[test]
+fn r28_a_warm_key_whose_runtime_is_gone_does_not_make_room_either() {
+    let clock = ManualRuntime::new();
+    let (credential, calls) = issuer(|number, _| async move { token(number) });
+    let tokens = TokenCache::builder(credential)
+        .runtime(clock.clone())
+        .max_keys(4)
+        .build();
+    let single = || {
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap()
+    };
+    single().block_on(async {
+        tokens.keep_warm(VAULT).unwrap();
+        clock.settle().await;
+    });
+    single().block_on(async {
+        for number in 0..100 {
+            tokens.token(format!("api://{number}")).await.unwrap();
+        }
+        assert_eq!(calls.count(), 101);
+        assert_eq!(at_once(&tokens, VAULT).unwrap().secret(), "token-1");
+    });
+}
+
 #[tokio::test]
 async fn a_fetch_that_nobody_drives_is_found_out_within_a_minute_of_its_limit() {
     let runtime = ManualRuntime::new();

@@ -286,7 +286,8 @@ impl Slot {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.lock().flight.is_none()
+        let state = self.lock();
+        state.flight.is_none() && state.kept_warm == KeptWarm::No
     }
 
     #[cold]
