@@ -28,7 +28,8 @@ enum Fetched {
     Answer(Timestamp, Result<AccessToken, Error>, Permit),
     /// It was not asked, because its authority wants to be left alone.
     HeldBack(Error),
-    /// It was not asked, because the slot has another flight by now.
+    /// It was not asked, because the slot has another flight by now, or is
+    /// itself no longer needed.
     GivenUp,
 }
 
@@ -88,7 +89,10 @@ impl Flight {
         if let Some(error) = source.throttled(asked_at) {
             return Fetched::HeldBack(error);
         }
-        if !self.slot.departs(source, self.id, asked_at) {
+        // The cache may have given the key up meanwhile. If nobody waits for
+        // it either, the token would be nobody's.
+        let is_forgotten = Arc::strong_count(&self.slot) == 1;
+        if is_forgotten || !self.slot.departs(source, self.id, asked_at) {
             return Fetched::GivenUp;
         }
         let key = self.slot.key();
