@@ -135,6 +135,12 @@ async fn r09_retry_after_is_kept_to() {
         .run_for(HOUR.saturating_sub(Duration::from_secs(2)))
         .await;
     assert_eq!(calls.count(), 1);
+    // The other key knows it as well, and does not even try.
+    for key in tokens.status() {
+        let next = key.next_refresh().expect("nothing is under way");
+        let left = next.duration_since(runtime.now().wall).unwrap();
+        assert!((1.0..=3.0).contains(&left.as_secs_f64()), "{left:?}");
+    }
 }
 
 #[tokio::test]
