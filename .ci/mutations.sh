@@ -3,9 +3,10 @@
 # of its own, and sees that tests go red. Ends with 1 if one stays green.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-root=$PWD
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}
-copy=$CARGO_TARGET_DIR/mutations
+scratch=${CARGO_TARGET_DIR:-$PWD/target}/mutations
+copy=$scratch/copy
+# Apart from the crate's own: cargo would take one's build for the other's.
+export CARGO_TARGET_DIR=$scratch/target
 survivors=0
 
 # mutate WHAT FILE PERL-EXPRESSION TEST...
@@ -21,7 +22,7 @@ mutate() {
     fi
     local tests=()
     for test in "$@"; do tests+=(--test "$test"); done
-    local output=$CARGO_TARGET_DIR/mutations.txt
+    local output=$scratch/output
     if (cd "$copy" && RUST_BACKTRACE=0 timeout 600 cargo test --quiet --no-fail-fast "${tests[@]}") \
         >"$output" 2>&1; then
         echo "SURVIVED: $what"

@@ -58,11 +58,11 @@ pub trait Credential: Send + Sync + 'static {
     /// How many tokens, for different keys, may be asked for at the same time.
     /// The others wait for their turn.
     ///
-    /// The default is 64, which keeps a start with thousands of keys from
+    /// The default is 32, which keeps a start with thousands of keys from
     /// opening as many connections. What serves one machine, such as a metadata
     /// endpoint or a command-line tool, bears less.
     fn max_concurrency(&self) -> usize {
-        64
+        32
     }
 }
 

@@ -150,12 +150,14 @@ pub(crate) async fn within<F: Future>(
     limit: Duration,
     future: F,
 ) -> Option<F::Output> {
-    let mut sleep = runtime.sleep(limit);
+    // Begun when it is needed: whoever is ready needs no timer.
+    let mut sleep = None;
     let mut future = std::pin::pin!(future);
     std::future::poll_fn(|cx| {
         if let std::task::Poll::Ready(output) = future.as_mut().poll(cx) {
             return std::task::Poll::Ready(Some(output));
         }
+        let sleep = sleep.get_or_insert_with(|| runtime.sleep(limit));
         sleep.as_mut().poll(cx).map(|()| None)
     })
     .await

@@ -60,6 +60,7 @@ fn r26_a_runtime_that_shuts_down_during_refreshes_harms_nobody() {
         let clock = ManualRuntime::new();
         let tokens = TokenCache::builder(credential)
             .runtime(clock.clone())
+            .max_concurrency(2 * KEYS)
             .build();
         let doomed = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)

@@ -193,6 +193,10 @@ impl TokenCache {
     /// so that not even the first request after a quiet night waits. A refused
     /// token in the request is of no account.
     ///
+    /// The timer runs on the runtime that this is called on. Should that one go
+    /// away or stand still, the next fetch for the key takes the timer along to
+    /// its own.
+    ///
     /// The key stays warm until the last clone of the cache is dropped. It
     /// makes room for others only when there are
     /// [as many keys](TokenCacheBuilder::max_keys) as may be and none is idle.
@@ -244,7 +248,8 @@ impl TokenCache {
     /// # Errors
     ///
     /// When the time is up, with the audience and what its last fetch failed
-    /// of. At once for [`ErrorKind::Configuration`], which time does not heal.
+    /// of. At once for [`ErrorKind::Configuration`], which time does not heal,
+    /// and which it also is outside of a runtime.
     ///
     /// # Cancel safety
     ///
@@ -353,7 +358,7 @@ impl TokenCacheBuilder {
 
     /// How many fetches, each for another key, may be under way at once. The
     /// others wait in the order in which they came. Default: what the
-    /// credential [says](Credential::max_concurrency), which is 64 for most
+    /// credential [says](Credential::max_concurrency), which is 32 for most
     /// and 5 for the metadata endpoint of an Azure VM.
     pub fn max_concurrency(mut self, most: usize) -> Self {
         self.max_concurrency = Some(most);

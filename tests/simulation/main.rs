@@ -85,9 +85,17 @@ fn r47_soak() {
     assert!(figures.slowest_wait <= Duration::from_secs(300));
 }
 
+/// With as many fetches at once as a machine's metadata endpoint gets, and as
+/// many as others get.
 fn survive(outage: Outage) {
-    let course = metastable::play(7, outage);
-    println!("{outage:?}: {course:#?}");
+    for limit in [5, 32] {
+        survive_with(limit, outage);
+    }
+}
+
+fn survive_with(limit: usize, outage: Outage) {
+    let course = metastable::play(7, limit, outage);
+    println!("{limit} at once, {outage:?}: {course:#?}");
     let soon = Duration::from_secs(30);
     assert!((course.load - 0.8).abs() < 0.05, "{course:?}");
     assert!(course.until_users_are_well <= soon, "{course:?}");

@@ -36,11 +36,6 @@ const KEYS: usize = 900;
 /// Each key's requests are this far apart.
 const PACE: Duration = Duration::from_secs(10);
 
-/// Calls under way at once, as for the metadata endpoint of a virtual machine.
-/// The provider does nothing to defend itself: this is what keeps the queue
-/// from growing until nobody waits any more for what is served.
-const LIMIT: usize = 5;
-
 const LOOK: Duration = Duration::from_secs(10);
 const WARM_UP: Duration = Duration::from_secs(1200);
 const OUTAGE: Duration = Duration::from_secs(20);
@@ -76,6 +71,7 @@ pub struct Course {
 
 struct Fleet {
     executor: Arc<Executor>,
+    limit: usize,
     outage: Outage,
     outage_from: Duration,
     outage_to: Duration,
@@ -174,7 +170,7 @@ impl Credential for Provider {
     }
 
     fn max_concurrency(&self) -> usize {
-        LIMIT
+        self.0.limit
     }
 }
 
@@ -204,12 +200,16 @@ impl Service<Request<()>> for Always200 {
     }
 }
 
-pub fn play(seed: u64, outage: Outage) -> Course {
+/// `limit` is how many calls may be under way at once. The provider does nothing
+/// to defend itself: this is what keeps its queue from growing until nobody
+/// waits any more for what is served.
+pub fn play(seed: u64, limit: usize, outage: Outage) -> Course {
     let executor = Executor::new(seed);
     let start = executor.now().monotonic;
     let outage_from = start + WARM_UP;
     let fleet = Arc::new(Fleet {
         executor: Arc::clone(&executor),
+        limit,
         outage,
         outage_from,
         outage_to: outage_from + OUTAGE,

@@ -68,11 +68,13 @@ fn r22_every_order_in_which_a_caller_leaves_while_the_token_lands() {
             }
         });
         let bench = Bench::with(credential, calls);
-        let [leaving, staying] = [(); 2].map(|()| {
+        let waiting = || {
             let tokens = bench.tokens.clone();
             poll_once(async move { tokens.token(VAULT).await })
-        });
+        };
+        let leaving = waiting();
         drop(was_asked.await);
+        let staying = waiting();
         spawn(async move { drop(leaving) });
         drop(answer);
         // Not before the end, so that it adds no orders.
