@@ -45,7 +45,8 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     /// Reads both clocks. Called on every request: must not block.
     fn now(&self) -> Timestamp;
 
-    /// Waits for `duration` on the monotonic clock.
+    /// Waits for `duration` on the monotonic clock. Whoever waits may do so in a
+    /// loop, so it must not return early.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
 
     /// Runs `task` to its end, independently of the caller.

@@ -134,7 +134,7 @@ async fn whatever_describes_a_token_can_be_waited_for() {
     let tokens = TokenCache::new(credential);
     let tenant = TenantId::new("contoso.com").unwrap();
     let request = TokenRequest::new(VAULT).with_tenant(tenant.clone());
-    tokens.ready([request], LIMIT).await.unwrap();
+    tokens.ready([&request], LIMIT).await.unwrap();
     tokens.ready([Audience::from(GRAPH)], LIMIT).await.unwrap();
     tokens.ready([String::from(VAULT)], LIMIT).await.unwrap();
     tokens.ready::<[&str; 0]>([], LIMIT).await.unwrap();
