@@ -15,7 +15,7 @@ use super::checked_runtime::{CheckedRuntime, PAUSE};
 use super::lock;
 use crate::cache::permits::{Permit, Permits};
 
-const LEASE: Duration = Duration::from_secs(100);
+const LEASE: Duration = Duration::from_secs(8);
 
 /// Who has held a permit, and who does.
 #[derive(Clone, Default)]
@@ -139,7 +139,22 @@ fn r22_every_order_in_which_one_leaves_while_it_is_granted_a_permit() {
 }
 
 #[test]
-fn r28_a_permit_that_is_not_given_back_runs_out_and_goes_to_the_next_alone() {
+fn r28_a_permit_that_never_comes_back_runs_out() {
+    explore("a fetch keeps the only permit for ever", 0, || async {
+        let (permits, runtime) = permits(1);
+        let log = Log::default();
+        let mut stuck = permits.queue();
+        stuck.granted(|| ()).await;
+        runtime.keep_time();
+        let waiting = spawn(work(permits.queue(), 0, log.clone()));
+        waiting.await.unwrap();
+        assert_eq!(log.all(), [0]);
+        drop(stuck);
+    });
+}
+
+#[test]
+fn r28_a_stuck_fetch_that_goes_on_gives_nobody_elses_permit_back() {
     explore("a fetch is stuck with the only permit", 0, || async {
         let (permits, runtime) = permits(1);
         let log = Log::default();
