@@ -149,6 +149,7 @@ impl Authorizer {
         Ok(route)
     }
 
+    #[inline]
     fn is_current(&self, route: &Route) -> bool {
         route.lessons == self.learned.count()
     }
@@ -185,6 +186,15 @@ impl Authorizer {
             demand,
             lessons,
         }))
+    }
+
+    /// Whether `last`, which a request was sent with, is what one to `uri` is
+    /// to be sent with too.
+    #[inline]
+    pub(crate) fn serves_again(&self, last: &Sent, uri: &Uri) -> bool {
+        last.route.leads_to(uri)
+            && self.is_current(&last.route)
+            && last.route.slot.is_at_hand(&last.entry, self.cache.now())
     }
 
     /// The token for `route`, if it is at hand.
@@ -274,6 +284,7 @@ impl Authorizer {
     }
 
     /// Takes in how the server liked a token.
+    #[inline]
     pub(crate) fn answered(sent: &Sent, status: StatusCode) {
         if status.is_success() {
             sent.route.slot.mark_accepted(sent.entry.generation);
@@ -303,6 +314,7 @@ impl Route {
         Origin::new(&self.scheme, &self.authority)
     }
 
+    #[inline]
     fn leads_to(&self, uri: &Uri) -> bool {
         uri.authority()
             .is_some_and(|authority| authority.as_str() == self.authority.as_str())
@@ -311,6 +323,22 @@ impl Route {
 }
 
 impl Sent {
+    /// Where it was sent to.
+    pub(crate) fn place(&self) -> (&Scheme, &Authority) {
+        (&self.route.scheme, &self.route.authority)
+    }
+
+    pub(crate) fn route(&self) -> &Arc<Route> {
+        &self.route
+    }
+
+    /// Whether a server has accepted this token before.
+    #[inline]
+    pub(crate) fn is_proven(&self) -> bool {
+        self.route.slot.is_accepted(&self.entry)
+    }
+
+    #[inline]
     pub(crate) fn header_value(&self) -> HeaderValue {
         self.entry.token.header_value().clone()
     }

@@ -309,6 +309,7 @@ impl TokenCache {
         &self.0.source
     }
 
+    #[inline]
     pub(crate) fn now(&self) -> Timestamp {
         self.0.source.runtime.now()
     }

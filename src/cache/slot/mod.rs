@@ -32,6 +32,8 @@ pub(crate) struct Entry {
     pub(crate) token: AccessToken,
     /// Counts the different tokens that this slot has held.
     pub(crate) generation: u64,
+    /// Counts the entries, of which several may hold the same token.
+    number: u64,
     window: Window,
     /// How often it was at hand. Here and not in the slot, since whoever takes
     /// the token writes to this place of memory anyway.
@@ -43,6 +45,7 @@ impl Entry {
         self.window.is_usable(now)
     }
 
+    #[inline]
     fn hit(&self) {
         self.hits.fetch_add(1, Ordering::Relaxed);
     }
@@ -63,6 +66,8 @@ pub(crate) struct Slot {
     next_attempt: AtomicU64,
     /// The newest generation that a server has accepted.
     accepted: AtomicU64,
+    /// The number of the current entry.
+    newest: AtomicU64,
     /// Wakes those who rest until a token is due: it may be another one now.
     landed: Notify,
     state: Mutex<State>,
@@ -133,6 +138,7 @@ impl Slot {
             current: ArcSwapOption::empty(),
             next_attempt: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
+            newest: AtomicU64::new(0),
             landed: Notify::new(),
             state: Mutex::new(State {
                 flight: None,
@@ -177,7 +183,27 @@ impl Slot {
         Some(Arc::clone(entry))
     }
 
+    /// Whether `entry`, which was current once, still is and needs nothing
+    /// done. The cheapest way to a token for whoever has one: two loads.
+    #[inline]
+    pub(crate) fn is_at_hand(&self, entry: &Entry, now: Timestamp) -> bool {
+        let at_hand = self.newest.load(Ordering::Acquire) == entry.number
+            && !entry.window.is_due(now)
+            && entry.window.is_usable(now);
+        if at_hand {
+            entry.hit();
+        }
+        at_hand
+    }
+
+    /// Whether a server has accepted the token of `entry`.
+    #[inline]
+    pub(crate) fn is_accepted(&self, entry: &Entry) -> bool {
+        self.accepted.load(Ordering::Relaxed) >= entry.generation
+    }
+
     /// Notes that a server took `generation` for good.
+    #[inline]
     pub(crate) fn mark_accepted(&self, generation: u64) {
         if self.accepted.load(Ordering::Relaxed) < generation {
             self.accepted.fetch_max(generation, Ordering::Relaxed);
@@ -448,9 +474,11 @@ impl Slot {
         if known.is_none() {
             state.generation += 1;
         }
+        let number = self.newest.load(Ordering::Relaxed) + 1;
         let entry = Arc::new(Entry {
             token,
             generation: state.generation,
+            number,
             window,
             hits: AtomicU64::new(0),
         });
@@ -458,6 +486,7 @@ impl Slot {
         if let Some(replaced) = self.current.swap(Some(Arc::clone(&entry))) {
             state.counters.hits += replaced.hits.load(Ordering::Relaxed);
         }
+        self.newest.store(number, Ordering::Release);
         let soonest = state.last_start.unwrap_or(now.monotonic) + LEAST_INTERVAL;
         self.next_attempt.store(millis(soonest), Ordering::Relaxed);
         Ok(entry)
