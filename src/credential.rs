@@ -270,6 +270,12 @@ impl<A: Into<Audience>> From<A> for TokenRequest {
     }
 }
 
+impl From<&TokenRequest> for TokenRequest {
+    fn from(request: &TokenRequest) -> Self {
+        request.clone()
+    }
+}
+
 /// A directory: a GUID or a domain name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TenantId(Arc<str>);

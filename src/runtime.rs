@@ -45,7 +45,8 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     /// Reads both clocks. Called on every request: must not block.
     fn now(&self) -> Timestamp;
 
-    /// Waits for `duration` on the monotonic clock.
+    /// Waits for `duration` on the monotonic clock. Whoever waits may do so in a
+    /// loop, so it must not return early.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
 
     /// Runs `task` to its end, independently of the caller.
@@ -150,12 +151,14 @@ pub(crate) async fn within<F: Future>(
     limit: Duration,
     future: F,
 ) -> Option<F::Output> {
-    let mut sleep = runtime.sleep(limit);
+    // Begun when it is needed: whoever is ready needs no timer.
+    let mut sleep = None;
     let mut future = std::pin::pin!(future);
     std::future::poll_fn(|cx| {
         if let std::task::Poll::Ready(output) = future.as_mut().poll(cx) {
             return std::task::Poll::Ready(Some(output));
         }
+        let sleep = sleep.get_or_insert_with(|| runtime.sleep(limit));
         sleep.as_mut().poll(cx).map(|()| None)
     })
     .await

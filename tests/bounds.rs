@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http::header::WWW_AUTHENTICATE;
 use http::{Request, Response, StatusCode};
 use http_body_util::Empty;
-use issuer::{issuer, token};
+use issuer::{at_once, issuer, token};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_bearer::testing::ManualRuntime;
 use tower_bearer::{BearerAuthLayer, BoxError, Hosts, TokenCache, UnknownHosts};
@@ -84,6 +84,26 @@ fn t30_hosts_under_one_rule_share_one_key_and_take_no_memory() {
     let used = allocation_counter::measure(|| (HOSTS / 10..HOSTS).for_each(call));
     assert_eq!((used.count_current, used.bytes_current), (0, 0));
     assert_eq!((tokens.status().len(), calls.count()), (1, 1));
+}
+
+#[tokio::test]
+async fn t30_nothing_is_fetched_for_keys_that_made_room_before_their_turn() {
+    let runtime = ManualRuntime::new();
+    let (credential, calls) = issuer(|number, request| async move {
+        request.runtime().sleep(Duration::from_secs(1)).await;
+        token(number)
+    });
+    let tokens = TokenCache::builder(credential)
+        .runtime(runtime.clone())
+        .max_keys(4)
+        .max_concurrency(1)
+        .build();
+    for number in 0..1000 {
+        // Whoever asks does not wait.
+        assert!(at_once(tokens.token(format!("api://{number}"))).is_none());
+    }
+    runtime.run_for(Duration::from_secs(10)).await;
+    assert_eq!((runtime.live_tasks(), calls.count()), (0, 4));
 }
 
 #[tokio::test]

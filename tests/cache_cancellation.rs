@@ -4,8 +4,10 @@
 #[path = "support/issuer.rs"]
 mod issuer;
 
-use std::future::pending;
+use std::future::{Future as _, pending};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use issuer::{
@@ -208,4 +210,30 @@ async fn r27_i7_dropping_the_last_handle_ends_every_task_and_every_sleep_at_once
     // The clock stands still: this takes no time.
     clock.settle().await;
     assert_eq!((clock.live_tasks(), clock.pending_sleeps()), (0, 0));
+}
+
+/// A waker that looks at the cache when it goes.
+struct Nosy(TokenCache);
+
+impl Wake for Nosy {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for Nosy {
+    fn drop(&mut self) {
+        assert_eq!(self.0.status().len(), 1);
+    }
+}
+
+/// Hangs with the versions of tokio whose channels keep a receiver's waker
+/// until the sender is gone too, such as 1.48.
+#[tokio::test]
+async fn the_wakers_of_callers_that_gave_up_may_use_the_cache_when_they_go() {
+    let (credential, _) = issuer(|_, _| async move { pending().await });
+    let tokens = TokenCache::new(credential);
+    for _ in 0..100 {
+        let waker = Waker::from(Arc::new(Nosy(tokens.clone())));
+        let asked = pin!(tokens.token(VAULT));
+        assert!(asked.poll(&mut Context::from_waker(&waker)).is_pending());
+    }
 }

@@ -4,16 +4,21 @@
 #[path = "support/issuer.rs"]
 mod issuer;
 
+use std::collections::VecDeque;
+use std::fmt;
 use std::future::{Future, pending};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
-use issuer::token;
+use issuer::{at_once, token};
 use tokio::time::{Instant, advance, sleep};
 use tower_bearer::azure::ManagedIdentityCredential;
+use tower_bearer::testing::ManualRuntime;
 use tower_bearer::{
-    AccessToken, Credential, Error, ErrorKind, SharedCredential, TokenCache, TokenRequest,
+    AccessToken, BoxFuture, Credential, Error, ErrorKind, Runtime, SharedCredential, Timestamp,
+    TokenCache, TokenRequest,
 };
 
 const VAULT: &str = "https://vault.azure.net";
@@ -64,12 +69,7 @@ async fn r43_ten_thousand_audiences_are_fetched_five_at_a_time_in_the_order_they
     let started = Instant::now();
     // Nobody waits: callers may not for so long, fetches do.
     for audience in &expected {
-        let mut asked = Box::pin(tokens.token(audience.as_str()));
-        let waker = std::task::Waker::noop();
-        let polled = asked
-            .as_mut()
-            .poll(&mut std::task::Context::from_waker(waker));
-        assert!(polled.is_pending());
+        assert!(at_once(tokens.token(audience.as_str())).is_none());
     }
     assert_eq!(tokens.status().len(), AUDIENCES);
     let needed = FETCH_TIME * u32::try_from(AUDIENCES / 5).unwrap();
@@ -181,6 +181,157 @@ async fn r09_whoever_is_in_the_queue_hears_that_the_authority_wants_its_rest() {
     advance(Duration::from_secs(3)).await;
     assert!(tokens.token("api://1").await.is_err());
     assert_eq!(calls.count(), 4);
+}
+
+/// Runs nothing by itself. What it keeps goes on in the moment in which an
+/// answer is taken in, as another thread might.
+#[derive(Clone, Default)]
+struct Elsewhere {
+    clock: ManualRuntime,
+    tasks: Arc<Mutex<VecDeque<BoxFuture<'static, ()>>>>,
+}
+
+impl Elsewhere {
+    fn take(&self) -> BoxFuture<'static, ()> {
+        self.tasks.lock().unwrap().pop_front().unwrap()
+    }
+
+    fn poll_all(&self) {
+        let tasks = self.tasks.lock().unwrap().len();
+        for _ in 0..tasks {
+            // The others can be polled while this one is.
+            let Some(mut task) = self.tasks.lock().unwrap().pop_front() else {
+                return;
+            };
+            if at_once(task.as_mut()).is_none() {
+                self.tasks.lock().unwrap().push_back(task);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Elsewhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Elsewhere")
+    }
+}
+
+impl Runtime for Elsewhere {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.clock.sleep(duration)
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) -> Result<(), Error> {
+        self.tasks.lock().unwrap().push_back(task);
+        Ok(())
+    }
+
+    /// Asked for when an answer has come.
+    fn random(&self) -> u64 {
+        self.poll_all();
+        0
+    }
+}
+
+#[test]
+fn r09_nobody_gets_the_place_of_a_fetch_before_its_retry_after_is_known() {
+    let (credential, calls) = issuer::issuer(|_, _| async move {
+        // Until the other one is in the queue.
+        tokio::task::yield_now().await;
+        Err(Error::new(ErrorKind::Throttled, "too many").with_retry_after(REST))
+    });
+    let runtime = Elsewhere::default();
+    let tokens = TokenCache::builder(credential)
+        .runtime(runtime.clone())
+        .max_concurrency(1)
+        .build();
+    let mut asked =
+        ["api://first", "api://second"].map(|audience| Box::pin(tokens.token(audience)));
+    for asked in &mut asked {
+        assert!(at_once(asked.as_mut()).is_none());
+    }
+    runtime.poll_all();
+    assert_eq!(calls.count(), 1);
+    runtime.poll_all();
+    runtime.poll_all();
+    for asked in &mut asked {
+        let error = at_once(asked.as_mut()).expect("it was answered");
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::Throttled);
+    }
+    assert_eq!(calls.count(), 1);
+}
+
+#[tokio::test]
+async fn r28_places_in_the_queue_of_a_runtime_that_nobody_drives_hold_nobody_up() {
+    const IDLE: usize = 200;
+    let credential = Narrow::default();
+    let runtime = Elsewhere::default();
+    let tokens = TokenCache::builder(credential.clone())
+        .runtime(runtime.clone())
+        .build();
+    for number in 0..IDLE {
+        assert!(at_once(tokens.token(format!("hang-{number}"))).is_none());
+    }
+    runtime.poll_all();
+    assert_eq!(credential.under_way.load(Ordering::SeqCst), 5);
+    let idle = std::mem::take(&mut *runtime.tasks.lock().unwrap());
+
+    let begun = runtime.now().monotonic;
+    let mut asked = Box::pin(tokens.token("api://orders"));
+    while credential.under_way.load(Ordering::SeqCst) == 5 {
+        // Callers give up before the places come back.
+        if at_once(asked.as_mut()).is_some() {
+            asked = Box::pin(tokens.token("api://orders"));
+        }
+        runtime.poll_all();
+        runtime.clock.advance(Duration::from_secs(1));
+        let waited = runtime.now().monotonic.saturating_sub(begun);
+        assert!(waited <= Duration::from_secs(190), "{waited:?}");
+    }
+    // Driven again after all, they take no more places than there are: these
+    // five come after the five that hung.
+    runtime.tasks.lock().unwrap().extend(idle);
+    runtime.poll_all();
+    runtime.poll_all();
+    assert_eq!(credential.most_under_way.load(Ordering::SeqCst), 10);
+}
+
+/// A waker that keeps a task, as those of simple executors do.
+#[derive(Default)]
+struct Keeper(Mutex<Option<BoxFuture<'static, ()>>>);
+
+impl Wake for Keeper {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// Hangs with the versions of tokio whose channels keep a receiver's waker
+/// until the sender is gone too, such as 1.48.
+#[test]
+fn a_task_that_goes_with_the_waker_of_another_can_leave_the_queue() {
+    let (credential, _) = issuer::issuer(|_, _| async move { pending().await });
+    let runtime = Elsewhere::default();
+    let tokens = TokenCache::builder(credential)
+        .runtime(runtime.clone())
+        .max_concurrency(1)
+        .build();
+    for number in 0..3 {
+        assert!(at_once(tokens.token(format!("api://{number}"))).is_none());
+    }
+    let (mut first, mut second, mut third) = (runtime.take(), runtime.take(), runtime.take());
+    assert!(at_once(first.as_mut()).is_none());
+    let keeper = Arc::new(Keeper::default());
+    let waker = Waker::from(Arc::clone(&keeper));
+    let polled = second.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(polled.is_pending());
+    assert!(at_once(third.as_mut()).is_none());
+    *keeper.0.lock().unwrap() = Some(third);
+    drop((waker, keeper));
+    drop(second);
+    drop(first);
 }
 
 #[tokio::test(start_paused = true)]

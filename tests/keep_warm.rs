@@ -135,6 +135,12 @@ async fn r09_retry_after_is_kept_to() {
         .run_for(HOUR.saturating_sub(Duration::from_secs(2)))
         .await;
     assert_eq!(calls.count(), 1);
+    // The other key knows it as well, and does not even try.
+    for key in tokens.status() {
+        let next = key.next_refresh().expect("nothing is under way");
+        let left = next.duration_since(runtime.now().wall).unwrap();
+        assert!((1.0..=3.0).contains(&left.as_secs_f64()), "{left:?}");
+    }
 }
 
 #[tokio::test]
@@ -257,6 +263,82 @@ fn r28_another_runtime_takes_over_what_one_left_behind() {
         clock.run_for(DAY).await;
         assert!(at_once(&tokens, VAULT).is_some());
     });
+}
+
+#[test]
+fn r28_another_runtime_takes_over_from_one_that_nobody_drives() {
+    let clock = ManualRuntime::new();
+    let (credential, _) = issuer(|number, _| async move { token(number) });
+    let tokens = cache(&clock, credential);
+    let single = || {
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap()
+    };
+    let idle = single();
+    idle.block_on(async {
+        tokens.keep_warm(VAULT).unwrap();
+        clock.settle().await;
+    });
+    clock.advance(DAY);
+    single().block_on(async {
+        tokens.token(VAULT).await.unwrap();
+        clock.run_for(DAY).await;
+        assert!(at_once(&tokens, VAULT).is_some());
+        assert_eq!(clock.live_tasks(), 2);
+        // Driven again after all, the first one sees that it is not needed.
+        std::thread::scope(|threads| {
+            threads.spawn(|| idle.block_on(clock.settle()));
+        });
+        assert_eq!(clock.live_tasks(), 1);
+    });
+}
+
+#[test]
+fn r28_a_warm_key_whose_runtime_is_gone_does_not_make_room_either() {
+    let clock = ManualRuntime::new();
+    let (credential, calls) = issuer(|number, _| async move { token(number) });
+    let tokens = TokenCache::builder(credential)
+        .runtime(clock.clone())
+        .max_keys(4)
+        .build();
+    let single = || {
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap()
+    };
+    single().block_on(async {
+        tokens.keep_warm(VAULT).unwrap();
+        clock.settle().await;
+    });
+    single().block_on(async {
+        for number in 0..100 {
+            tokens.token(format!("api://{number}")).await.unwrap();
+        }
+        assert_eq!(calls.count(), 101);
+        assert_eq!(at_once(&tokens, VAULT).unwrap().secret(), "token-1");
+    });
+}
+
+#[tokio::test]
+async fn a_fetch_that_nobody_drives_is_found_out_within_a_minute_of_its_limit() {
+    let runtime = ManualRuntime::new();
+    let (credential, _) = issuer(|number, _| async move { token(number) });
+    let tokens = cache(&runtime, credential);
+    let idle = std::thread::scope(|threads| {
+        let idle = threads.spawn(|| {
+            let idle = tokio::runtime::Builder::new_current_thread()
+                .build()
+                .unwrap();
+            idle.block_on(async { assert!(at_once(&tokens, VAULT).is_none()) });
+            idle
+        });
+        idle.join().unwrap()
+    });
+    tokens.keep_warm(VAULT).unwrap();
+    runtime.run_for(Duration::from_secs(125 + 60)).await;
+    assert!(at_once(&tokens, VAULT).is_some());
+    idle.shutdown_background();
 }
 
 #[test]

@@ -7,8 +7,8 @@ mod issuer;
 use std::future::pending;
 use std::time::Duration;
 
-use issuer::{issuer, token};
-use tokio::time::{Instant, sleep};
+use issuer::{at_once, issuer, token};
+use tokio::time::{Instant, advance, sleep};
 use tower_bearer::{Audience, Error, ErrorKind, TenantId, TokenCache, TokenRequest};
 
 const VAULT: &str = "https://vault.azure.net";
@@ -110,12 +110,31 @@ async fn a_missing_setting_is_an_error_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_setting_that_was_missing_and_is_there_now_is_no_error() {
+    let (credential, calls) = issuer(|number, _| async move {
+        match number {
+            1 => Err(Error::new(
+                ErrorKind::Configuration,
+                "AZURE_TENANT_ID is not set",
+            )),
+            _ => token(number),
+        }
+    });
+    let tokens = TokenCache::new(credential);
+    tokens.ready([VAULT], LIMIT).await.unwrap_err();
+    // Past the back-off of the error that is still known.
+    advance(2 * LIMIT).await;
+    tokens.ready([VAULT], LIMIT).await.unwrap();
+    assert_eq!(calls.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn whatever_describes_a_token_can_be_waited_for() {
     let (credential, calls) = issuer(|number, _| async move { token(number) });
     let tokens = TokenCache::new(credential);
     let tenant = TenantId::new("contoso.com").unwrap();
     let request = TokenRequest::new(VAULT).with_tenant(tenant.clone());
-    tokens.ready([request], LIMIT).await.unwrap();
+    tokens.ready([&request], LIMIT).await.unwrap();
     tokens.ready([Audience::from(GRAPH)], LIMIT).await.unwrap();
     tokens.ready([String::from(VAULT)], LIMIT).await.unwrap();
     tokens.ready::<[&str; 0]>([], LIMIT).await.unwrap();
@@ -133,6 +152,18 @@ async fn r20_to_stop_waiting_does_not_stop_the_fetch() {
     assert!(impatient.is_err());
     tokens.token(VAULT).await.unwrap();
     assert_eq!(calls.count(), 1);
+}
+
+#[test]
+fn outside_of_a_runtime_the_error_says_what_to_do() {
+    let (credential, calls) = issuer(|number, _| async move { token(number) });
+    let tokens = TokenCache::new(credential);
+    let error = at_once(tokens.ready([VAULT], LIMIT))
+        .expect("nobody waits")
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert!(error.advice().is_some());
+    assert_eq!(calls.count(), 0);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Source;
+use super::permits::Permit;
 use super::slot::Slot;
 use crate::credential::{Credential as _, TokenRequest};
 use crate::runtime::{Timestamp, within};
@@ -22,11 +23,13 @@ pub(super) struct Flight {
 }
 
 enum Fetched {
-    /// What the credential answered, and when it was asked.
-    Answer(Timestamp, Result<AccessToken, Error>),
+    /// What the credential answered, and when it was asked. The permit goes
+    /// back when all have heard of a `Retry-After`.
+    Answer(Timestamp, Result<AccessToken, Error>, Permit),
     /// It was not asked, because its authority wants to be left alone.
     HeldBack(Error),
-    /// It was not asked, because the slot has another flight by now.
+    /// It was not asked, because the slot has another flight by now, or is
+    /// itself no longer needed.
     GivenUp,
 }
 
@@ -35,10 +38,10 @@ impl Flight {
         slot: Arc<Slot>,
         source: Arc<Source>,
         id: u64,
+        asked_at: Timestamp,
         delay: Duration,
         refused: Option<AccessToken>,
     ) -> Self {
-        let asked_at = source.runtime.now();
         Self {
             slot,
             source,
@@ -60,7 +63,7 @@ impl Flight {
 
     async fn fly(mut self) {
         match self.source.until_closed(self.fetch()).await {
-            Some(Fetched::Answer(asked_at, answer)) => {
+            Some(Fetched::Answer(asked_at, answer, _permit)) => {
                 self.landed = true;
                 self.slot.land(&self.source, self.id, asked_at, answer);
             }
@@ -86,7 +89,10 @@ impl Flight {
         if let Some(error) = source.throttled(asked_at) {
             return Fetched::HeldBack(error);
         }
-        if !self.slot.departs(source, self.id, asked_at) {
+        // The cache may have given the key up meanwhile. If nobody waits for
+        // it either, the token would be nobody's.
+        let is_forgotten = Arc::strong_count(&self.slot) == 1;
+        if is_forgotten || !self.slot.departs(source, self.id, asked_at) {
             return Fetched::GivenUp;
         }
         let key = self.slot.key();
@@ -112,7 +118,7 @@ impl Flight {
                 ),
             )),
         };
-        Fetched::Answer(asked_at, brought)
+        Fetched::Answer(asked_at, brought, permit)
     }
 }
 

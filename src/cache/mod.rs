@@ -37,8 +37,8 @@ use crate::{AccessToken, Audience, Error, ErrorKind, Principal};
 ///   everybody goes on with the current one at no cost. Nobody waits for an
 ///   identity provider that is slow or down as long as a token is good.
 /// - A token is good only while both the monotonic and the wall clock say so,
-///   and is given up 30 seconds before it ends, or a thousandth of its life if
-///   that is longer.
+///   and is given up 30 seconds before it ends (a tenth of its life before if
+///   that is shorter, a thousandth if that is longer).
 /// - A failed fetch is shared by those who waited, kept for as long as the
 ///   back-off lasts (1 to 30 seconds, 10 to 60 after a refusal, or what
 ///   `Retry-After` says) and then tried again, for ever.
@@ -190,6 +190,10 @@ impl TokenCache {
     /// so that not even the first request after a quiet night waits. A refused
     /// token in the request is of no account.
     ///
+    /// The timer runs on the runtime that this is called on. Should that one go
+    /// away or stand still, the next fetch for the key takes the timer along to
+    /// its own.
+    ///
     /// The key stays warm until the last clone of the cache is dropped. It
     /// makes room for others only when there are
     /// [as many keys](TokenCacheBuilder::max_keys) as may be and none is idle.
@@ -221,7 +225,7 @@ impl TokenCache {
     /// Waits until there is a token for each of `requests` (audiences, or
     /// whatever [`TokenRequest`] describes), for at most `limit`. For the
     /// start of a program, or its readiness probe: what fails is tried again
-    /// until the time is up.
+    /// until the time is up. A refused token in a request is of no account.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -241,7 +245,8 @@ impl TokenCache {
     /// # Errors
     ///
     /// When the time is up, with the audience and what its last fetch failed
-    /// of. At once for [`ErrorKind::Configuration`], which time does not heal.
+    /// of. At once for [`ErrorKind::Configuration`], which time does not heal,
+    /// and which it also is outside of a runtime.
     ///
     /// # Cancel safety
     ///
@@ -258,7 +263,9 @@ impl TokenCache {
     }
 
     /// What is held, key by key, in the order of the audiences: for a health
-    /// check, a metric, or somebody who wonders.
+    /// check, a metric, or somebody who wonders. A key that nobody has asked
+    /// for in a while has no token that can be used, which is nothing to worry
+    /// about unless it is [kept warm](Self::keep_warm).
     ///
     /// Looks at every key, so call it now and then, not for each request.
     ///
@@ -352,14 +359,14 @@ impl TokenCacheBuilder {
     /// How many fetches, each for another key, may be under way at once. The
     /// others wait in the order in which they came. Default: what the
     /// credential [says](Credential::max_concurrency), which is 32 for most
-    /// and 5 for the metadata endpoint of an Azure VM.
+    /// and 5 for the metadata endpoint of an Azure VM. At least one is made.
     pub fn max_concurrency(mut self, most: usize) -> Self {
         self.max_concurrency = Some(most);
         self
     }
 
     /// About how many keys are kept. When there are more, the one that was not
-    /// looked up for longest makes room. Default: 10,000.
+    /// looked up for longest makes room. Default: 10,000. At least one is kept.
     pub fn max_keys(mut self, most: usize) -> Self {
         self.max_keys = most;
         self

@@ -12,7 +12,8 @@ use crate::runtime::{Runtime, within};
 ///
 /// A fetch can sit on a runtime that nobody drives any more. It would keep its
 /// permit for ever, and a few of them would end all fetching; so a permit
-/// counts for as long as a fetch may take, and no longer.
+/// counts for as long as a fetch may take, and no longer. Nor does a place in
+/// the queue, unless whoever has it shows that it still waits.
 #[derive(Debug)]
 pub(super) struct Permits {
     most: usize,
@@ -37,6 +38,7 @@ struct Held {
 #[derive(Debug)]
 struct Queued {
     id: u64,
+    seen: Duration,
     granted: oneshot::Sender<()>,
 }
 
@@ -61,11 +63,12 @@ impl Permits {
     /// Takes the last place in the queue.
     pub(super) fn queue(self: &Arc<Self>) -> Permit {
         let (sender, receiver) = oneshot::channel();
-        let id = self.change(|state| {
+        let id = self.change(|state, now| {
             let id = state.next_id;
             state.next_id += 1;
             state.queue.push_back(Queued {
                 id,
+                seen: now,
                 granted: sender,
             });
             id
@@ -78,28 +81,30 @@ impl Permits {
     }
 
     /// Changes the state, and then hands out what is free.
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut State, Duration) -> T) -> T {
         let now = self.runtime.now().monotonic;
-        let mut granted = Vec::new();
-        // No foreign code runs under the lock.
+        let (mut granted, mut gone) = (Vec::new(), Vec::new());
+        // Nothing of the queue is dropped under the lock: with it go wakers,
+        // and with those perhaps tasks that have a place here.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = change(&mut state);
         let lease = self.lease;
         state
             .held
             .retain(|held| now.saturating_sub(held.since) <= lease);
+        let changed = change(&mut state, now);
         while state.held.len() < self.most {
             let Some(next) = state.queue.pop_front() else {
                 break;
             };
-            // Whoever has left the queue has dropped its end.
-            if !next.granted.is_closed() {
-                state.held.push(Held {
-                    id: next.id,
-                    since: now,
-                });
-                granted.push(next.granted);
+            if now.saturating_sub(next.seen) > lease {
+                gone.push(next);
+                continue;
             }
+            state.held.push(Held {
+                id: next.id,
+                since: now,
+            });
+            granted.push(next.granted);
         }
         drop(state);
         for sender in granted {
@@ -114,18 +119,22 @@ impl Permits {
 impl Permit {
     /// Waits until the permit is there. Calls `still_waiting` now and then.
     pub(super) async fn granted(&mut self, still_waiting: impl Fn()) {
-        let Some(mut granted) = self.granted.take() else {
-            return;
-        };
-        let permits = &*self.permits;
-        // Twice in the time after which a fetch is thought to be stuck.
-        while within(&*permits.runtime, permits.lease / 2, &mut granted)
-            .await
-            .is_none()
-        {
-            still_waiting();
-            // Those that hold the permits may never come to give them back.
-            permits.change(|_| ());
+        let permits = Arc::clone(&self.permits);
+        while let Some(mut granted) = self.granted.take() {
+            // Twice in the time after which a fetch is thought to be stuck.
+            while within(&*permits.runtime, permits.lease / 2, &mut granted)
+                .await
+                .is_none()
+            {
+                still_waiting();
+                // Those that hold the permits may never come to give them back.
+                permits.change(|state, now| state.see(self.id, now));
+            }
+            // Its runtime stood still for so long that place or permit went to
+            // others: the last in the queue again.
+            if !permits.change(|state, _| state.holds(self.id)) {
+                *self = permits.queue();
+            }
         }
     }
 }
@@ -133,11 +142,34 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         let id = self.id;
-        self.granted = None;
-        self.permits.change(|state| {
+        let place = self.permits.change(|state, _| {
             if let Some(index) = state.held.iter().position(|held| held.id == id) {
                 state.held.swap_remove(index);
             }
+            state.leave(id)
         });
+        drop(place);
+    }
+}
+
+impl State {
+    fn holds(&self, id: u64) -> bool {
+        self.held.iter().any(|held| held.id == id)
+    }
+
+    fn see(&mut self, id: u64, now: Duration) {
+        let index = self.index(id);
+        if let Some(place) = index.and_then(|index| self.queue.get_mut(index)) {
+            place.seen = now;
+        }
+    }
+
+    fn leave(&mut self, id: u64) -> Option<Queued> {
+        self.queue.remove(self.index(id)?)
+    }
+
+    /// Places are in the order of their ids.
+    fn index(&self, id: u64) -> Option<usize> {
+        self.queue.binary_search_by_key(&id, |place| place.id).ok()
     }
 }

@@ -106,8 +106,9 @@ impl Slots {
     }
 
     /// Gives up one key: of `preferred`, which is about to be copied anyway, or
-    /// else of the first shard that has one to give. One that a service holds
-    /// or a flight fetches for goes only if there is no other.
+    /// else of the first shard that has one to give. One that a service holds,
+    /// that is kept warm or that a flight fetches for goes only if there is no
+    /// other.
     fn make_room(&self, preferred: &ArcSwap<Shard>) {
         for even_in_use in [false, true] {
             for shard in std::iter::once(preferred).chain(&self.shards) {

@@ -26,6 +26,8 @@ const LEAST_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(crate) type Outcome = Result<Arc<Entry>, Error>;
 
+type Waiter = oneshot::Sender<Outcome>;
+
 /// A token in use.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -85,6 +87,7 @@ struct State {
     failure: Option<Failure>,
     force: ForceLimit,
     kept_warm: KeptWarm,
+    tenders: u64,
     counters: Counters,
 }
 
@@ -93,7 +96,11 @@ enum KeptWarm {
     No,
     /// By a task that went away with its runtime.
     Untended,
-    Tended,
+    /// By this task, which looked at the slot then.
+    Tended {
+        by: u64,
+        seen: Duration,
+    },
 }
 
 #[derive(Debug)]
@@ -101,7 +108,7 @@ struct Airborne {
     id: u64,
     started: Duration,
     forced: bool,
-    waiters: Vec<oneshot::Sender<Outcome>>,
+    waiters: Vec<Waiter>,
 }
 
 #[derive(Debug)]
@@ -149,6 +156,7 @@ impl Slot {
                 failure: None,
                 force: ForceLimit::new(),
                 kept_warm: KeptWarm::No,
+                tenders: 0,
                 counters: Counters::default(),
             }),
         }
@@ -225,9 +233,10 @@ impl Slot {
         }
         // Declared first, so dropped after the lock: its waiters wake up.
         let _stuck;
+        let mut gone = Vec::new();
         let mut state = self.lock();
         _stuck = state.take_stuck(source, now);
-        if let Some(receiver) = state.join() {
+        if let Some(receiver) = state.join(&mut gone) {
             return Acquired::Wait(receiver);
         }
         // The flight may have landed between the look at the slot and the lock.
@@ -257,6 +266,7 @@ impl Slot {
         now: Timestamp,
     ) -> Acquired {
         let _stuck;
+        let mut gone = Vec::new();
         let mut state = self.lock();
         _stuck = state.take_stuck(source, now);
         match self.usable(now) {
@@ -271,7 +281,7 @@ impl Slot {
                 return self.acquire(source, now, Some(&refused.token));
             }
         }
-        if let Some(receiver) = state.join() {
+        if let Some(receiver) = state.join(&mut gone) {
             return Acquired::Wait(receiver);
         }
         if let Some(error) = state.held_back(source, now) {
@@ -302,7 +312,8 @@ impl Slot {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.lock().flight.is_none()
+        let state = self.lock();
+        state.flight.is_none() && state.kept_warm == KeptWarm::No
     }
 
     #[cold]
@@ -340,7 +351,7 @@ impl Slot {
         source: &Arc<Source>,
         now: Timestamp,
         reason: Reason,
-        waiter: Option<oneshot::Sender<Outcome>>,
+        waiter: Option<Waiter>,
     ) -> Flight {
         state.flights_started += 1;
         let id = state.flights_started;
@@ -362,7 +373,14 @@ impl Slot {
             waiters: waiter.into_iter().collect(),
         });
         self.leave_alone_while_flying(source, started);
-        Flight::new(Arc::clone(self), Arc::clone(source), id, delay, refused)
+        Flight::new(
+            Arc::clone(self),
+            Arc::clone(source),
+            id,
+            now,
+            delay,
+            refused,
+        )
     }
 
     fn leave_alone_while_flying(&self, source: &Source, started: Duration) {
@@ -527,13 +545,15 @@ impl State {
             .take_if(|flight| now.monotonic.saturating_sub(flight.started) > source.flight_limit())
     }
 
-    /// A place among those who wait for the flight, if one is under way.
-    fn join(&mut self) -> Option<oneshot::Receiver<Outcome>> {
+    /// A place among those who wait for the flight, if one is under way. What
+    /// is put into `gone` is to be dropped after the lock: wakers go with it.
+    fn join(&mut self, gone: &mut Vec<Waiter>) -> Option<oneshot::Receiver<Outcome>> {
         let flight = self.flight.as_mut()?;
         // Callers that gave up leave their sender behind. Sweeping when the
         // list would grow keeps it within twice the number of live callers.
         if flight.waiters.len() == flight.waiters.capacity() {
-            flight.waiters.retain(|waiter| !waiter.is_closed());
+            let all = std::mem::take(&mut flight.waiters).into_iter();
+            (*gone, flight.waiters) = all.partition(Waiter::is_closed);
         }
         let (sender, receiver) = oneshot::channel();
         flight.waiters.push(sender);

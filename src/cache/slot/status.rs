@@ -7,14 +7,14 @@ use super::super::{Key, Source};
 use super::{KeptWarm, Slot};
 use crate::credential::{Claims, TenantId};
 use crate::runtime::Timestamp;
-use crate::{AccessToken, Audience, Error, Principal};
+use crate::{Audience, Error, Principal};
 
 /// What a [`TokenCache`](crate::TokenCache) holds under one key, from
 /// [`TokenCache::status`](crate::TokenCache::status). It gives no secret away.
 #[derive(Clone, Debug)]
 pub struct KeyStatus {
     key: Key,
-    token: Option<AccessToken>,
+    issued: Option<Issued>,
     is_usable: bool,
     next_refresh: Option<SystemTime>,
     is_fetching: bool,
@@ -22,6 +22,15 @@ pub struct KeyStatus {
     last_error: Option<(SystemTime, Error)>,
     failures_in_a_row: u32,
     counters: Counters,
+}
+
+/// What there is to say of a token. Not the token: a status may be kept for
+/// long.
+#[derive(Clone, Debug)]
+struct Issued {
+    principal: Principal,
+    credential: String,
+    expires_on: SystemTime,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -60,21 +69,21 @@ impl KeyStatus {
     /// For whom the token was issued; `None` while there has been none.
     #[must_use]
     pub fn principal(&self) -> Option<&Principal> {
-        self.token.as_ref().map(AccessToken::principal)
+        self.issued.as_ref().map(|token| &token.principal)
     }
 
     /// The name of the credential that got the token, if it gave one.
     #[must_use]
     pub fn credential(&self) -> Option<&str> {
-        let token = self.token.as_ref()?;
-        Some(token.credential()).filter(|name| !name.is_empty())
+        let token = self.issued.as_ref()?;
+        Some(token.credential.as_str()).filter(|name| !name.is_empty())
     }
 
     /// When the token ends by the wall clock; `None` while there has been
     /// none. It is given up [a little earlier](Self::is_usable).
     #[must_use]
     pub fn expires_on(&self) -> Option<SystemTime> {
-        self.token.as_ref().map(AccessToken::expires_on)
+        self.issued.as_ref().map(|token| token.expires_on)
     }
 
     /// From when on a token is fetched again, if one is asked for then or the
@@ -154,7 +163,11 @@ impl Slot {
         KeyStatus {
             key: self.key.clone(),
             is_usable: current.as_ref().is_some_and(|entry| entry.is_usable(now)),
-            token: current.map(|entry| entry.token.clone()),
+            issued: current.map(|entry| Issued {
+                principal: entry.token.principal().clone(),
+                credential: entry.token.credential().to_owned(),
+                expires_on: entry.token.expires_on(),
+            }),
             next_refresh: state
                 .flight
                 .is_none()

@@ -15,6 +15,10 @@ use crate::{Error, ErrorKind};
 /// timers go by. So the wall clock is looked at now and then.
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
 
+/// A task that looks after a slot and has not done so for this long sits on a
+/// runtime that nobody drives any more.
+const GONE_AFTER: Duration = Duration::from_secs(3 * 60);
+
 /// What comes next for somebody who wants a slot to have a fresh token.
 enum Next {
     /// The flight that is under way lands.
@@ -27,11 +31,20 @@ impl Slot {
     /// Keeps a fresh token here from now on, by a task that ends with the last
     /// handle of the cache.
     pub(in super::super) fn keep_warm(self: &Arc<Self>, source: &Arc<Source>) -> Result<(), Error> {
-        let before = std::mem::replace(&mut self.lock().kept_warm, KeptWarm::Tended);
-        if before == KeptWarm::Tended {
+        let now = source.runtime.now().monotonic;
+        let mut state = self.lock();
+        if state.kept_warm.is_tended(now) {
             return Ok(());
         }
-        let tender = Tender(Arc::clone(self));
+        state.tenders += 1;
+        let by = state.tenders;
+        let tended = KeptWarm::Tended { by, seen: now };
+        let before = std::mem::replace(&mut state.kept_warm, tended);
+        drop(state);
+        let tender = Tender {
+            slot: Arc::clone(self),
+            id: by,
+        };
         let spawned = source.runtime.spawn(tender.tend(Arc::clone(source)));
         if spawned.is_err() {
             self.lock().kept_warm = before;
@@ -44,14 +57,24 @@ impl Slot {
         self.lock().kept_warm = KeptWarm::No;
     }
 
-    fn is_kept_warm(&self) -> bool {
-        self.lock().kept_warm != KeptWarm::No
+    /// Whether task `id` is the one that keeps this slot warm. Notes that it
+    /// is there.
+    fn is_tended_by(&self, id: u64, now: Duration) -> bool {
+        match &mut self.lock().kept_warm {
+            KeptWarm::Tended { by, seen } if *by == id => {
+                *seen = now;
+                true
+            }
+            _ => false,
+        }
     }
 
-    /// Takes up again what a task did whose runtime has gone away.
+    /// Takes up again what a task did whose runtime has gone away or is no
+    /// longer driven.
     pub(in super::super) fn keep_tended(self: &Arc<Self>, source: &Arc<Source>) {
-        let untended = self.lock().kept_warm == KeptWarm::Untended;
-        if untended {
+        let now = source.runtime.now().monotonic;
+        let kept_warm = self.lock().kept_warm;
+        if kept_warm != KeptWarm::No && !kept_warm.is_tended(now) {
             // Without a runtime the next caller tries again.
             drop(self.keep_warm(source));
         }
@@ -72,7 +95,8 @@ impl Slot {
                 return Ok(());
             }
             let next = self.look_after(source, now)?;
-            if let Some(error) = self.failure() {
+            // While a fetch is under way its answer counts, not the last one's.
+            if let (Next::Rest(_), Some(error)) = (&next, self.failure()) {
                 if error.kind() == ErrorKind::Configuration {
                     return Err(error);
                 }
@@ -95,9 +119,10 @@ impl Slot {
     fn look_after(self: &Arc<Self>, source: &Arc<Source>, now: Timestamp) -> Result<Next, Error> {
         // Declared first, so dropped after the lock: its waiters wake up.
         let _stuck;
+        let mut gone = Vec::new();
         let mut state = self.lock();
         _stuck = state.take_stuck(source, now);
-        if let Some(receiver) = state.join() {
+        if let Some(receiver) = state.join(&mut gone) {
             return Ok(Next::Landing(receiver));
         }
         let due = self
@@ -124,7 +149,7 @@ impl Next {
             // What it brought is in the slot. Should it never land, it is
             // given up at the next look.
             Self::Landing(landing) => {
-                let landed = within(&*source.runtime, source.flight_limit(), landing).await;
+                let landed = within(&*source.runtime, LOOK_INTERVAL, landing).await;
                 if let Some(Err(_abandoned)) = landed {
                     source.runtime.sleep(LEAST_INTERVAL).await;
                 }
@@ -136,16 +161,29 @@ impl Next {
     }
 }
 
+impl KeptWarm {
+    fn is_tended(self, now: Duration) -> bool {
+        matches!(self, Self::Tended { seen, .. } if now.saturating_sub(seen) <= GONE_AFTER)
+    }
+}
+
 /// The task that keeps a slot warm.
-struct Tender(Arc<Slot>);
+struct Tender {
+    slot: Arc<Slot>,
+    id: u64,
+}
 
 impl Tender {
     fn tend(self, source: Arc<Source>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let tending = async {
-                while self.0.is_kept_warm() {
-                    let landed = self.0.landed.notified();
-                    let next = self.0.look_after(&source, source.runtime.now());
+                loop {
+                    let landed = self.slot.landed.notified();
+                    let now = source.runtime.now();
+                    if !self.slot.is_tended_by(self.id, now.monotonic) {
+                        return;
+                    }
+                    let next = self.slot.look_after(&source, now);
                     let rest = Next::Rest(LOOK_INTERVAL);
                     next.unwrap_or(rest).wait(&source, landed).await;
                 }
@@ -157,8 +195,8 @@ impl Tender {
 
 impl Drop for Tender {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
-        if state.kept_warm == KeptWarm::Tended {
+        let mut state = self.slot.lock();
+        if matches!(state.kept_warm, KeptWarm::Tended { by, .. } if by == self.id) {
             state.kept_warm = KeptWarm::Untended;
         }
     }
