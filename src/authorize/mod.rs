@@ -192,9 +192,17 @@ impl Authorizer {
     /// to be sent with too.
     #[inline]
     pub(crate) fn serves_again(&self, last: &Sent, uri: &Uri) -> bool {
-        last.route.leads_to(uri)
-            && self.is_current(&last.route)
-            && last.route.slot.is_at_hand(&last.entry, self.cache.now())
+        let serves = last.route.leads_to(uri) && self.is_at_hand(last);
+        if serves {
+            last.entry.hit();
+        }
+        serves
+    }
+
+    /// Whether a request to where `last` was sent would be sent with it too.
+    #[inline]
+    pub(crate) fn is_at_hand(&self, last: &Sent) -> bool {
+        self.is_current(&last.route) && last.route.slot.is_at_hand(&last.entry, self.cache.now())
     }
 
     /// The token for `route`, if it is at hand.
@@ -330,6 +338,11 @@ impl Sent {
 
     pub(crate) fn route(&self) -> &Arc<Route> {
         &self.route
+    }
+
+    /// Whether `other` is the same token for the same place.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.entry, &other.entry) && Arc::ptr_eq(&self.route, &other.route)
     }
 
     /// Whether a server has accepted this token before.

@@ -5,6 +5,7 @@ use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use arc_swap::ArcSwapOption;
 use http::header::{AUTHORIZATION, Entry};
 use http::{Request, Response};
 use tower_service::Service;
@@ -37,6 +38,8 @@ pub(super) struct Shared<S> {
     /// What resends clone. Apart from the service that is in use; behind a
     /// lock, since services need not be `Sync`. Taken after a 401 only.
     spare: Mutex<S>,
+    /// What a request was sent with by one of the clones.
+    last: ArcSwapOption<Sent>,
 }
 
 impl<S: Clone> Shared<S> {
@@ -56,6 +59,7 @@ impl<S: Clone, P> BearerAuth<S, P> {
             shared: Arc::new(Shared {
                 authorizer,
                 spare: Mutex::new(inner.clone()),
+                last: ArcSwapOption::empty(),
             }),
             inner,
             replay,
@@ -112,8 +116,16 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let authorizer = &*self.shared.authorizer;
-        let last = self.last.as_ref();
-        let Some(sent) = last.filter(|last| authorizer.serves_again(last, request.uri())) else {
+        let serves = |last: &Sent| authorizer.serves_again(last, request.uri());
+        if !self.last.as_ref().is_some_and(serves) {
+            // This may be a clone for one request.
+            let last = self.shared.last.load();
+            match last.as_deref().filter(|last| serves(last)) {
+                Some(last) => self.last = Some(last.clone()),
+                None => return self.call_anew(request),
+            }
+        }
+        let Some(sent) = &self.last else {
             return self.call_anew(request);
         };
         let original = Original::keep(&request, &self.replay, &self.shared);
@@ -133,6 +145,21 @@ where
 }
 
 impl<S, P> BearerAuth<S, P> {
+    /// Remembers what a request is sent with: for the next one through this
+    /// service, and for those through other clones unless what they have is
+    /// still good.
+    fn remember(&mut self, sent: &Sent) {
+        self.last = Some(sent.clone());
+        let Shared {
+            authorizer, last, ..
+        } = &*self.shared;
+        let known = last.load();
+        let keep = |known: &Sent| known.is(sent) || authorizer.is_at_hand(known);
+        if !known.as_deref().is_some_and(keep) {
+            last.store(Some(Arc::new(sent.clone())));
+        }
+    }
+
     /// For a request to another place than the last one, or when there is
     /// something to be done about the token.
     #[inline(never)]
@@ -161,8 +188,8 @@ impl<S, P> BearerAuth<S, P> {
         let original = Original::keep(&request, &self.replay, &self.shared);
         match authorizer.token_at_hand(&route) {
             Some(sent) => {
-                let sent = &*self.last.insert(sent);
-                ResponseFuture::sending(&mut self.inner, request, sent.clone(), original)
+                self.remember(&sent);
+                ResponseFuture::sending(&mut self.inner, request, sent, original)
             }
             None => {
                 let next = self.inner.clone();

@@ -48,7 +48,7 @@ impl Entry {
     }
 
     #[inline]
-    fn hit(&self) {
+    pub(crate) fn hit(&self) {
         self.hits.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -192,16 +192,12 @@ impl Slot {
     }
 
     /// Whether `entry`, which was current once, still is and needs nothing
-    /// done. The cheapest way to a token for whoever has one: two loads.
+    /// done. The cheapest way to a token for whoever has one.
     #[inline]
     pub(crate) fn is_at_hand(&self, entry: &Entry, now: Timestamp) -> bool {
-        let at_hand = self.newest.load(Ordering::Acquire) == entry.number
+        self.newest.load(Ordering::Acquire) == entry.number
             && !entry.window.is_due(now)
-            && entry.window.is_usable(now);
-        if at_hand {
-            entry.hit();
-        }
-        at_hand
+            && entry.window.is_usable(now)
     }
 
     /// Whether a server has accepted the token of `entry`.
