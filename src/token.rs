@@ -155,6 +155,7 @@ impl AccessToken {
 
     /// `Bearer …`, marked sensitive, for the `Authorization` header.
     #[must_use]
+    #[inline]
     pub fn header_value(&self) -> &HeaderValue {
         &self.0.header
     }

@@ -149,6 +149,7 @@ impl Authorizer {
         Ok(route)
     }
 
+    #[inline]
     fn is_current(&self, route: &Route) -> bool {
         route.lessons == self.learned.count()
     }
@@ -185,6 +186,23 @@ impl Authorizer {
             demand,
             lessons,
         }))
+    }
+
+    /// Whether `last`, which a request was sent with, is what one to `uri` is
+    /// to be sent with too.
+    #[inline]
+    pub(crate) fn serves_again(&self, last: &Sent, uri: &Uri) -> bool {
+        let serves = last.route.leads_to(uri) && self.is_at_hand(last);
+        if serves {
+            last.entry.hit();
+        }
+        serves
+    }
+
+    /// Whether a request to where `last` was sent would be sent with it too.
+    #[inline]
+    pub(crate) fn is_at_hand(&self, last: &Sent) -> bool {
+        self.is_current(&last.route) && last.route.slot.is_at_hand(&last.entry, self.cache.now())
     }
 
     /// The token for `route`, if it is at hand.
@@ -274,6 +292,7 @@ impl Authorizer {
     }
 
     /// Takes in how the server liked a token.
+    #[inline]
     pub(crate) fn answered(sent: &Sent, status: StatusCode) {
         if status.is_success() {
             sent.route.slot.mark_accepted(sent.entry.generation);
@@ -303,6 +322,7 @@ impl Route {
         Origin::new(&self.scheme, &self.authority)
     }
 
+    #[inline]
     fn leads_to(&self, uri: &Uri) -> bool {
         uri.authority()
             .is_some_and(|authority| authority.as_str() == self.authority.as_str())
@@ -311,6 +331,27 @@ impl Route {
 }
 
 impl Sent {
+    /// Where it was sent to.
+    pub(crate) fn place(&self) -> (&Scheme, &Authority) {
+        (&self.route.scheme, &self.route.authority)
+    }
+
+    pub(crate) fn route(&self) -> &Arc<Route> {
+        &self.route
+    }
+
+    /// Whether `other` is the same token for the same place.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.entry, &other.entry) && Arc::ptr_eq(&self.route, &other.route)
+    }
+
+    /// Whether a server has accepted this token before.
+    #[inline]
+    pub(crate) fn is_proven(&self) -> bool {
+        self.route.slot.is_accepted(&self.entry)
+    }
+
+    #[inline]
     pub(crate) fn header_value(&self) -> HeaderValue {
         self.entry.token.header_value().clone()
     }

@@ -319,6 +319,7 @@ impl TokenCache {
         &self.0.source
     }
 
+    #[inline]
     pub(crate) fn now(&self) -> Timestamp {
         self.0.source.runtime.now()
     }

@@ -86,10 +86,12 @@ impl Window {
         })
     }
 
+    #[inline]
     pub(crate) fn is_usable(&self, now: Timestamp) -> bool {
         now.monotonic < self.unusable_at.monotonic && now.wall < self.unusable_at.wall
     }
 
+    #[inline]
     pub(crate) fn is_due(&self, now: Timestamp) -> bool {
         now.monotonic >= self.refresh_at.monotonic || now.wall >= self.refresh_at.wall
     }

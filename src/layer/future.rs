@@ -4,17 +4,19 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use http::{Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::error::BearerAuthError;
+use super::kept::KeptHead;
 use super::replay::ReplayBody;
-use crate::authorize::{Acquisition, Authorizer, Renewal, Renewed, Route, Sent};
+use super::service::Shared;
+use crate::authorize::{Acquisition, Authorizer, Renewal, Route, Sent};
 use crate::challenge::Demand;
 use crate::{BoxError, Error};
 
@@ -47,13 +49,14 @@ pin_project! {
 enum Watch<S, B> {
     Nothing,
     /// The request is kept for a resend.
-    First(Sent, Box<Original<S, B>>),
+    First(Sent, Original<S, B>),
     /// The request cannot be resent.
     Only(Sent),
     Second(Sent, Option<Demand>, Arc<Authorizer>),
 }
 
 /// The ways that are not hot.
+#[allow(clippy::large_enum_variant, reason = "boxed as a whole")]
 enum Pause<S, B, R> {
     /// There was no token.
     Acquiring {
@@ -66,7 +69,8 @@ enum Pause<S, B, R> {
     Renewing {
         renewal: Renewal,
         refusal: Response<R>,
-        original: Box<Original<S, B>>,
+        again: Request<B>,
+        shared: Arc<Shared<S>>,
     },
     /// There is a new token, but the service may be busy.
     Readying {
@@ -79,7 +83,7 @@ enum Pause<S, B, R> {
 
 /// What sending the request is, once there is a token.
 enum Then<S, B> {
-    First(Option<Box<Original<S, B>>>),
+    First(Option<Original<S, B>>),
     Resend(Resend),
 }
 
@@ -92,59 +96,23 @@ struct Resend {
 
 /// The request as it came, and what sending it again takes.
 pub(super) struct Original<S, B> {
-    method: Method,
-    uri: Uri,
-    version: Version,
-    headers: HeaderMap,
-    extensions: http::Extensions,
+    head: KeptHead,
     body: B,
-    authorizer: Arc<Authorizer>,
-    spare: Arc<Mutex<S>>,
+    shared: Arc<Shared<S>>,
 }
 
-impl<S: Clone, B> Original<S, B> {
+impl<S, B> Original<S, B> {
     /// Keeps `request`, if its body can be sent twice.
     pub(super) fn keep(
         request: &Request<B>,
         replay: &impl ReplayBody<B>,
-        authorizer: &Arc<Authorizer>,
-        spare: &Arc<Mutex<S>>,
-    ) -> Option<Box<Self>> {
-        let body = replay.replay(request.body())?;
-        Some(Box::new(Self {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            version: request.version(),
-            headers: request.headers().clone(),
-            extensions: request.extensions().clone(),
-            body,
-            authorizer: Arc::clone(authorizer),
-            spare: Arc::clone(spare),
-        }))
-    }
-
-    fn resend<R>(self, renewed: Renewed) -> Pause<S, B, R> {
-        let mut request = Request::new(self.body);
-        *request.method_mut() = self.method;
-        *request.uri_mut() = self.uri;
-        *request.version_mut() = self.version;
-        *request.headers_mut() = self.headers;
-        *request.extensions_mut() = self.extensions;
-        // A clone that panicked has left the original as it was.
-        let service = self
-            .spare
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        Pause::Readying {
-            service,
-            request,
-            resend: Resend {
-                route: renewed.route,
-                lesson: renewed.lesson,
-                authorizer: self.authorizer,
-            },
-        }
+        shared: &Arc<Shared<S>>,
+    ) -> Option<Self> {
+        Some(Self {
+            body: replay.replay(request.body())?,
+            head: KeptHead::of(request),
+            shared: Arc::clone(shared),
+        })
     }
 }
 
@@ -169,11 +137,24 @@ where
         }
     }
 
+    /// After the request has been sent with `sent`.
+    pub(super) fn sent(future: S::Future, sent: &Sent, original: Option<Original<S, B>>) -> Self {
+        let watch = match original {
+            Some(original) => Watch::First(sent.clone(), original),
+            // There is nothing to be learned from the answer.
+            None if sent.is_proven() => Watch::Nothing,
+            None => Watch::Only(sent.clone()),
+        };
+        Self {
+            state: State::Sending { future, watch },
+        }
+    }
+
     pub(super) fn sending(
         ready: &mut S,
         request: Request<B>,
         sent: Sent,
-        original: Option<Box<Original<S, B>>>,
+        original: Option<Original<S, B>>,
     ) -> Self {
         Self {
             state: State::send(ready, request, sent, Then::First(original)),
@@ -184,7 +165,7 @@ where
         ready: S,
         request: Request<B>,
         acquisition: Acquisition,
-        original: Option<Box<Original<S, B>>>,
+        original: Option<Original<S, B>>,
     ) -> Self {
         Self {
             state: State::Pausing {
@@ -229,9 +210,16 @@ where
         loop {
             let next = match state.as_mut().project() {
                 StateProj::Sending { future, watch } => {
-                    let response = ready!(future.poll(cx)).map_err(BearerAuthError::service)?;
-                    let watch = std::mem::replace(watch, Watch::Nothing);
-                    match watch.answered(response) {
+                    let response = match ready!(future.poll(cx)) {
+                        Ok(response) => response,
+                        Err(error) => return Poll::Ready(Err(BearerAuthError::service(error))),
+                    };
+                    let refused = response.status() == StatusCode::UNAUTHORIZED;
+                    if !refused {
+                        watch.learn(response.status());
+                        return Poll::Ready(Ok(response));
+                    }
+                    match std::mem::replace(watch, Watch::Nothing).refused(response) {
                         Answer::Final(response) => return Poll::Ready(Ok(response)),
                         Answer::Renew(pause) => State::Pausing { pause },
                     }
@@ -259,21 +247,32 @@ enum Answer<S, B, R> {
 }
 
 impl<S, B> Watch<S, B> {
-    fn answered<R>(self, response: Response<R>) -> Answer<S, B, R> {
-        let status = response.status();
+    /// Takes in how the server liked the token.
+    fn learn(&self, status: StatusCode) {
         match self {
-            Self::First(sent, original) if status == StatusCode::UNAUTHORIZED => {
-                return Answer::Renew(Box::new(Pause::Renewing {
-                    renewal: original.authorizer.renew(&sent, response.headers()),
-                    refusal: response,
-                    original,
-                }));
-            }
-            Self::First(sent, _) | Self::Only(sent) => Authorizer::answered(&sent, status),
+            Self::First(sent, _) | Self::Only(sent) => Authorizer::answered(sent, status),
             Self::Second(sent, lesson, authorizer) => {
-                authorizer.answered_resend(&sent, lesson.as_ref(), status);
+                authorizer.answered_resend(sent, lesson.as_ref(), status);
             }
             Self::Nothing => {}
+        }
+    }
+
+    /// What to do about a 401.
+    #[cold]
+    fn refused<R>(self, response: Response<R>) -> Answer<S, B, R> {
+        self.learn(response.status());
+        if let Self::First(sent, original) = self {
+            let Original { head, body, shared } = original;
+            let (scheme, authority) = sent.place();
+            if let Some(again) = head.restore(scheme.clone(), authority.clone(), body) {
+                return Answer::Renew(Box::new(Pause::Renewing {
+                    renewal: shared.authorizer.renew(&sent, response.headers()),
+                    refusal: response,
+                    again,
+                    shared,
+                }));
+            }
         }
         Answer::Final(response)
     }
@@ -311,7 +310,10 @@ where
                 Self::Renewing { renewal, .. } => {
                     let renewed = ready!(Pin::new(renewal).poll(cx));
                     let Self::Renewing {
-                        refusal, original, ..
+                        refusal,
+                        again,
+                        shared,
+                        ..
                     } = self.take()
                     else {
                         continue;
@@ -321,7 +323,15 @@ where
                     };
                     // Frees the connection for the resend.
                     drop(refusal);
-                    *self = original.resend(renewed);
+                    *self = Self::Readying {
+                        service: shared.spare(),
+                        request: again,
+                        resend: Resend {
+                            route: renewed.route,
+                            lesson: renewed.lesson,
+                            authorizer: Arc::clone(&shared.authorizer),
+                        },
+                    };
                 }
                 Self::Readying { service, .. } => {
                     let readied = ready!(service.poll_ready(cx));

@@ -2,6 +2,7 @@
 
 mod error;
 mod future;
+mod kept;
 mod replay;
 mod service;
 

@@ -33,6 +33,8 @@ pub(crate) struct Entry {
     pub(crate) token: AccessToken,
     /// Counts the different tokens that this slot has held.
     pub(crate) generation: u64,
+    /// Counts the entries, of which several may hold the same token.
+    number: u64,
     window: Window,
     /// How often it was at hand. Here and not in the slot, since whoever takes
     /// the token writes to this place of memory anyway.
@@ -44,7 +46,8 @@ impl Entry {
         self.window.is_usable(now)
     }
 
-    fn hit(&self) {
+    #[inline]
+    pub(crate) fn hit(&self) {
         self.hits.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -64,6 +67,8 @@ pub(crate) struct Slot {
     next_attempt: AtomicU64,
     /// The newest generation that a server has accepted.
     accepted: AtomicU64,
+    /// The number of the current entry.
+    newest: AtomicU64,
     /// Wakes those who rest until a token is due: it may be another one now.
     landed: Notify,
     state: Mutex<State>,
@@ -139,6 +144,7 @@ impl Slot {
             current: ArcSwapOption::empty(),
             next_attempt: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
+            newest: AtomicU64::new(0),
             landed: Notify::new(),
             state: Mutex::new(State {
                 flight: None,
@@ -184,7 +190,23 @@ impl Slot {
         Some(Arc::clone(entry))
     }
 
+    /// Whether `entry`, which was current once, still is and needs nothing
+    /// done. The cheapest way to a token for whoever has one.
+    #[inline]
+    pub(crate) fn is_at_hand(&self, entry: &Entry, now: Timestamp) -> bool {
+        self.newest.load(Ordering::Acquire) == entry.number
+            && !entry.window.is_due(now)
+            && entry.window.is_usable(now)
+    }
+
+    /// Whether a server has accepted the token of `entry`.
+    #[inline]
+    pub(crate) fn is_accepted(&self, entry: &Entry) -> bool {
+        self.accepted.load(Ordering::Relaxed) >= entry.generation
+    }
+
     /// Notes that a server took `generation` for good.
+    #[inline]
     pub(crate) fn mark_accepted(&self, generation: u64) {
         if self.accepted.load(Ordering::Relaxed) < generation {
             self.accepted.fetch_max(generation, Ordering::Relaxed);
@@ -472,9 +494,11 @@ impl Slot {
         if known.is_none() {
             state.generation += 1;
         }
+        let number = self.newest.load(Ordering::Relaxed) + 1;
         let entry = Arc::new(Entry {
             token,
             generation: state.generation,
+            number,
             window,
             hits: AtomicU64::new(0),
         });
@@ -482,6 +506,7 @@ impl Slot {
         if let Some(replaced) = self.current.swap(Some(Arc::clone(&entry))) {
             state.counters.hits += replaced.hits.load(Ordering::Relaxed);
         }
+        self.newest.store(number, Ordering::Release);
         let soonest = state.last_start.unwrap_or(now.monotonic) + LEAST_INTERVAL;
         self.next_attempt.store(millis(soonest), Ordering::Relaxed);
         Ok(entry)
