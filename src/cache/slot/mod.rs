@@ -1,10 +1,11 @@
 //! One key: its current token, and at most one flight that fetches the next.
 
+mod state;
 mod status;
 mod tending;
 
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
@@ -17,6 +18,7 @@ use super::{Key, Source};
 use crate::runtime::{Timestamp, random_fraction};
 use crate::{AccessToken, Audience, Error, ErrorKind};
 
+use state::{Airborne, Failure, KeptWarm, State};
 use status::Counters;
 
 /// Fetches for one key start at least this far apart, however short-lived the
@@ -72,49 +74,6 @@ pub(crate) struct Slot {
     /// Wakes those who rest until a token is due: it may be another one now.
     landed: Notify,
     state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    flight: Option<Airborne>,
-    flights_started: u64,
-    last_start: Option<Duration>,
-    generation: u64,
-    /// In a row.
-    failures: u32,
-    /// The last one, even if a fetch has succeeded since.
-    failure: Option<Failure>,
-    force: ForceLimit,
-    kept_warm: KeptWarm,
-    tenders: u64,
-    counters: Counters,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum KeptWarm {
-    No,
-    /// By a task that went away with its runtime.
-    Untended,
-    /// By this task, which looked at the slot then.
-    Tended {
-        by: u64,
-        seen: Duration,
-    },
-}
-
-#[derive(Debug)]
-struct Airborne {
-    id: u64,
-    started: Duration,
-    forced: bool,
-    waiters: Vec<Waiter>,
-}
-
-#[derive(Debug)]
-struct Failure {
-    error: Error,
-    at: SystemTime,
-    not_before: Duration,
 }
 
 /// Why a flight starts.
@@ -528,74 +487,6 @@ impl Slot {
         // No foreign code runs under the lock, so the state is whole even if
         // a thread died with it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Airborne {
-    fn tell(self, outcome: &Outcome) {
-        for waiter in self.waiters {
-            // A caller that has gone away has dropped its end.
-            drop(waiter.send(outcome.clone()));
-        }
-    }
-}
-
-impl State {
-    /// The flight under way, if it must have stopped moving.
-    fn take_stuck(&mut self, source: &Source, now: Timestamp) -> Option<Airborne> {
-        self.flight
-            .take_if(|flight| now.monotonic.saturating_sub(flight.started) > source.flight_limit())
-    }
-
-    /// A place among those who wait for the flight, if one is under way. What
-    /// is put into `gone` is to be dropped after the lock: wakers go with it.
-    fn join(&mut self, gone: &mut Vec<Waiter>) -> Option<oneshot::Receiver<Outcome>> {
-        let flight = self.flight.as_mut()?;
-        // Callers that gave up leave their sender behind. Sweeping when the
-        // list would grow keeps it within twice the number of live callers.
-        if flight.waiters.len() == flight.waiters.capacity() {
-            let all = std::mem::take(&mut flight.waiters).into_iter();
-            (*gone, flight.waiters) = all.partition(Waiter::is_closed);
-        }
-        let (sender, receiver) = oneshot::channel();
-        flight.waiters.push(sender);
-        Some(receiver)
-    }
-
-    /// Why nothing may be fetched now.
-    fn held_back(&self, source: &Source, now: Timestamp) -> Option<Error> {
-        if let Some(failure) = self.unmended() {
-            let left = failure.not_before.saturating_sub(now.monotonic);
-            if !left.is_zero() {
-                let error = failure.error.clone();
-                return Some(match error.retry_after() {
-                    Some(_) => error.with_retry_after(left),
-                    None => error,
-                });
-            }
-        }
-        source.throttled(now)
-    }
-
-    /// For how long nothing may be fetched.
-    fn back_off_left(&self, source: &Source, now: Timestamp) -> Duration {
-        let failed = self.unmended().map(|failure| failure.not_before);
-        failed
-            .max(source.throttled_until(now))
-            .map_or(Duration::ZERO, |until| until.saturating_sub(now.monotonic))
-    }
-
-    /// The last failure, if no fetch has succeeded since.
-    fn unmended(&self) -> Option<&Failure> {
-        self.failure.as_ref().filter(|_| self.failures > 0)
-    }
-
-    fn flight_mut(&mut self, id: u64) -> Option<&mut Airborne> {
-        self.flight.as_mut().filter(|flight| flight.id == id)
-    }
-
-    fn take_flight(&mut self, id: u64) -> Option<Airborne> {
-        self.flight.take_if(|flight| flight.id == id)
     }
 }
 
