@@ -152,16 +152,22 @@ pub(super) fn run<F: Future<Output = ()>>(
 
 /// Runs `model` in `TOWER_BEARER_SCHEDULES` random orders, or `least` if that is
 /// more, and in a tenth as many that change threads at few, well-spread points.
+/// The orders are the same in each run, unless `TOWER_BEARER_SEED` asks for
+/// others.
 pub(super) fn explore<F: Future<Output = ()> + 'static>(
     what: &str,
     least: usize,
     model: fn() -> F,
 ) {
-    let asked = std::env::var("TOWER_BEARER_SCHEDULES")
-        .ok()
-        .and_then(|number| number.parse().ok())
-        .unwrap_or(20_000);
+    let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
+    let asked = number("TOWER_BEARER_SCHEDULES")
+        .map_or(20_000, |asked| usize::try_from(asked).unwrap_or(usize::MAX));
+    let seed = number("TOWER_BEARER_SEED").unwrap_or(1);
     let orders = least.max(asked);
-    run(what, RandomScheduler::new(orders), model);
-    run(what, PctScheduler::new(3, orders / 10), model);
+    run(what, RandomScheduler::new_from_seed(seed, orders), model);
+    run(
+        what,
+        PctScheduler::new_from_seed(seed, 3, orders / 10),
+        model,
+    );
 }
