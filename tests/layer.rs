@@ -8,6 +8,8 @@ mod resource;
 
 use std::convert::Infallible;
 use std::future::{pending, ready};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -21,8 +23,8 @@ use tokio::time::{Instant, advance, sleep};
 use tower::util::BoxCloneService;
 use tower::{Layer as _, Service, ServiceBuilder, ServiceExt as _, service_fn};
 use tower_bearer::{
-    AccessToken, BearerAuthError, BearerAuthLayer, BoxError, Error, ErrorKind, ExistingHeader,
-    Hosts, TokenCache, UnknownHosts,
+    AccessToken, BearerAuthError, BearerAuthLayer, BoxError, BoxFuture, Error, ErrorKind,
+    ExistingHeader, Hosts, Runtime, Timestamp, TokenCache, TokioRuntime, UnknownHosts,
 };
 
 /// Panics when it is called without having been polled ready.
@@ -432,6 +434,62 @@ async fn i4_r02_r11_a_request_with_a_token_at_hand_allocates_nothing_whatever_el
         assert_eq!(counted.count_total, 0, "due: {due}");
     }
     slow.abort();
+}
+
+/// Counts how often the clocks are read.
+#[derive(Clone, Debug, Default)]
+struct Watched(TokioRuntime, Arc<AtomicUsize>);
+
+impl Runtime for Watched {
+    fn now(&self) -> Timestamp {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        self.0.now()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.0.sleep(duration)
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) -> Result<(), Error> {
+        self.0.spawn(task)
+    }
+
+    fn random(&self) -> u64 {
+        self.0.random()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn i4_a_request_with_a_token_at_hand_reads_the_clocks_once() {
+    let (credential, _) = issuer(|number, _| async move {
+        if number > 1 {
+            pending::<()>().await;
+        }
+        token(number)
+    });
+    let clock = Watched::default();
+    let tokens = TokenCache::builder(credential)
+        .runtime(clock.clone())
+        .build();
+    let mut client = BearerAuthLayer::new(tokens, Example).layer(Server::accepting(&["token-1"]));
+    for due in [false, true] {
+        if due {
+            advance(DUE).await;
+        }
+        // The first one gets the token, or starts the refresh.
+        for host in ["a", "b", "a"] {
+            let uri = format!("https://{host}.example.com/");
+            call(&mut client, get(&uri)).await.unwrap();
+        }
+        settle().await;
+        for host in ["a", "a", "b", "a"] {
+            let before = clock.1.load(Ordering::SeqCst);
+            let uri = format!("https://{host}.example.com/");
+            call(&mut client, get(&uri)).await.unwrap();
+            let read = clock.1.load(Ordering::SeqCst) - before;
+            assert_eq!(read, 1, "due: {due}, host {host}");
+        }
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 
 use crate::cache::{Acquire, Entry, Slot, TokenCache};
 use crate::challenge::{Challenge, ClaimsChallenges, Demand, FollowChallenge};
+use crate::runtime::Timestamp;
 use crate::{Audience, Error, ErrorKind, Origin, ResolveAudience};
 use learned::Learned;
 use routes::Routes;
@@ -188,11 +189,15 @@ impl Authorizer {
         }))
     }
 
+    pub(crate) fn now(&self) -> Timestamp {
+        self.cache.now()
+    }
+
     /// Whether `last`, which a request was sent with, is what one to `uri` is
     /// to be sent with too.
     #[inline]
-    pub(crate) fn serves_again(&self, last: &Sent, uri: &Uri) -> bool {
-        let serves = last.route.leads_to(uri) && self.is_at_hand(last);
+    pub(crate) fn serves_again(&self, last: &Sent, uri: &Uri, now: Timestamp) -> bool {
+        let serves = last.route.leads_to(uri) && self.is_at_hand(last, now);
         if serves {
             last.entry.hit();
         }
@@ -201,13 +206,13 @@ impl Authorizer {
 
     /// Whether a request to where `last` was sent would be sent with it too.
     #[inline]
-    pub(crate) fn is_at_hand(&self, last: &Sent) -> bool {
-        self.is_current(&last.route) && last.route.slot.is_at_hand(&last.entry, self.cache.now())
+    pub(crate) fn is_at_hand(&self, last: &Sent, now: Timestamp) -> bool {
+        self.is_current(&last.route) && last.route.slot.is_at_hand(&last.entry, now)
     }
 
     /// The token for `route`, if it is at hand.
-    pub(crate) fn token_at_hand(&self, route: &Arc<Route>) -> Option<Sent> {
-        let entry = route.slot.current(self.cache.source(), self.cache.now())?;
+    pub(crate) fn token_at_hand(&self, route: &Arc<Route>, now: Timestamp) -> Option<Sent> {
+        let entry = route.slot.current(self.cache.source(), now)?;
         Some(Sent {
             route: Arc::clone(route),
             entry,

@@ -112,7 +112,8 @@ impl BearerAuthMiddleware {
     }
 
     async fn token(&self, route: Arc<Route>) -> Result<Sent> {
-        match self.authorizer.token_at_hand(&route) {
+        let now = self.authorizer.now();
+        match self.authorizer.token_at_hand(&route, now) {
             Some(sent) => Ok(sent),
             None => self
                 .authorizer

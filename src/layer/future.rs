@@ -349,7 +349,8 @@ where
                     }
                     // Looked at only now: getting ready may have taken longer
                     // than the new token was good for.
-                    let Some(sent) = resend.authorizer.token_at_hand(&resend.route) else {
+                    let now = resend.authorizer.now();
+                    let Some(sent) = resend.authorizer.token_at_hand(&resend.route, now) else {
                         *self = Self::Acquiring {
                             acquisition: resend.authorizer.acquire(Arc::clone(&resend.route)),
                             ready: service,
