@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 pub(crate) use acquire::Acquire;
 pub use slot::KeyStatus;
-pub(crate) use slot::{Acquired, Entry, Slot};
+pub(crate) use slot::{Acquired, Entry, Hits, Slot};
 use slots::Slots;
 pub(crate) use source::Source;
 
@@ -319,9 +319,14 @@ impl TokenCache {
         &self.0.source
     }
 
-    #[inline]
     pub(crate) fn now(&self) -> Timestamp {
         self.0.source.runtime.now()
+    }
+
+    /// For whoever only looks whether a token is at hand.
+    #[inline]
+    pub(crate) fn coarse_now(&self) -> Timestamp {
+        self.0.source.runtime.coarse_now()
     }
 }
 

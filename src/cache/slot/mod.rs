@@ -15,6 +15,7 @@ use super::flight::Flight;
 use super::schedule::{self, ForceLimit, Window};
 use super::sync::{ArcSwapOption, AtomicU64, Mutex, MutexGuard, Ordering};
 use super::{Key, Source};
+use crate::credential::{Claims, TenantId};
 use crate::runtime::{Timestamp, random_fraction};
 use crate::{AccessToken, Audience, Error, ErrorKind};
 
@@ -38,9 +39,10 @@ pub(crate) struct Entry {
     /// Counts the entries, of which several may hold the same token.
     number: u64,
     window: Window,
-    /// How often it was at hand. Here and not in the slot, since whoever takes
-    /// the token writes to this place of memory anyway.
-    hits: AtomicU64,
+    /// How often it was at hand, except to those with a counter of their own.
+    /// Here and not in the slot, since whoever takes the token writes to this
+    /// place of memory anyway.
+    hits: Hits,
 }
 
 impl Entry {
@@ -50,7 +52,28 @@ impl Entry {
 
     #[inline]
     pub(crate) fn hit(&self) {
-        self.hits.fetch_add(1, Ordering::Relaxed);
+        self.hits.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts how often a token was at hand.
+#[derive(Debug)]
+pub(crate) struct Hits(AtomicU64);
+
+impl Hits {
+    fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Counts one. Only for the one who asked for this counter: what two count
+    /// at the same time is counted once.
+    #[inline]
+    pub(crate) fn hit_alone(&self) {
+        self.0.store(self.get() + 1, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -115,6 +138,7 @@ impl Slot {
                 force: ForceLimit::new(),
                 kept_warm: KeptWarm::No,
                 tenders: 0,
+                own_hits: Vec::new(),
                 counters: Counters::default(),
             }),
         }
@@ -126,6 +150,14 @@ impl Slot {
 
     pub(crate) fn audience(&self) -> &Audience {
         &self.key.audience
+    }
+
+    pub(crate) fn tenant(&self) -> Option<&TenantId> {
+        self.key.tenant.as_ref()
+    }
+
+    pub(crate) fn claims(&self) -> Option<&Claims> {
+        self.key.claims.as_ref()
     }
 
     /// The hot path: the current token, if it may be sent. Starts a flight in
@@ -153,9 +185,21 @@ impl Slot {
     /// done. The cheapest way to a token for whoever has one.
     #[inline]
     pub(crate) fn is_at_hand(&self, entry: &Entry, now: Timestamp) -> bool {
+        // What is not due for a refresh has not ended.
+        self.is_newest(entry) && !entry.window.is_due(now)
+    }
+
+    /// Whether `entry`, which was current once, still is.
+    #[inline]
+    pub(crate) fn is_newest(&self, entry: &Entry) -> bool {
         self.newest.load(Ordering::Acquire) == entry.number
-            && !entry.window.is_due(now)
-            && entry.window.is_usable(now)
+    }
+
+    /// A counter for one who finds tokens at hand often.
+    pub(crate) fn own_hits(&self) -> Arc<Hits> {
+        let hits = Arc::new(Hits::new());
+        self.lock().add_own_hits(Arc::clone(&hits));
+        hits
     }
 
     /// Whether a server has accepted the token of `entry`.
@@ -459,11 +503,11 @@ impl Slot {
             generation: state.generation,
             number,
             window,
-            hits: AtomicU64::new(0),
+            hits: Hits::new(),
         });
         state.failures = 0;
         if let Some(replaced) = self.current.swap(Some(Arc::clone(&entry))) {
-            state.counters.hits += replaced.hits.load(Ordering::Relaxed);
+            state.counters.hits += replaced.hits.get();
         }
         self.newest.store(number, Ordering::Release);
         let soonest = state.last_start.unwrap_or(now.monotonic) + LEAST_INTERVAL;
