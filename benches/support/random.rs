@@ -1,7 +1,7 @@
 //! Random orders that are the same in each run.
 #![allow(dead_code, unreachable_pub, reason = "each benchmark uses its part")]
 
-/// SplitMix64.
+/// Steele, Lea and Flood, "Fast splittable pseudorandom number generators".
 pub struct Random(u64);
 
 impl Random {
