@@ -16,8 +16,8 @@ use http::{Request, Response, StatusCode};
 use tower::{Layer as _, Service, ServiceExt as _};
 use tower_bearer::{AccessToken, BearerAuthLayer, TokenCache, azure, credential_fn};
 
+use crate::compared::{self, Case};
 use crate::request::{Body, Inner, header_value, request, token, tokens};
-use crate::rounds::{Rounds, lid, print_table};
 use crate::stepped_clock::SteppedClock;
 
 const ROUNDS: usize = 300;
@@ -26,9 +26,6 @@ const LIFE: Duration = Duration::from_secs(86_400);
 
 /// A request, and another one for those who send two.
 type Requests = [Request<Body>; 2];
-
-/// Nanoseconds for each call that is given such requests.
-type Case<'a> = Box<dyn FnMut(Vec<Requests>) -> f64 + 'a>;
 
 /// Refuses every other request.
 #[derive(Clone, Default)]
@@ -99,7 +96,7 @@ pub(crate) fn print() {
     let mut layer =
         BearerAuthLayer::new(tokens, azure::Audiences::new()).layer(EveryOther::default());
 
-    let mut cases: [(&str, Case); 4] = [
+    let cases: [Case<Requests>; 4] = [
         (
             "two sends",
             Box::new(move |requests| {
@@ -137,53 +134,11 @@ pub(crate) fn print() {
         ),
     ];
 
-    let requests = || (0..CALLS).map(|_| [request(8), request(8)]).collect();
-    let allocations = cases.each_mut().map(|(_, case)| {
-        case(requests());
-        let requests = requests();
-        let counted = allocation_counter::measure(|| {
-            case(requests);
-        });
-        crate::each(&counted, CALLS)
-    });
-    let mut rounds = Rounds::new();
-    let cases = cases.map(|(name, mut case)| {
-        (
-            name,
-            rounds.case(move || {
-                let requests = requests();
-                let _lid = lid();
-                case(requests)
-            }),
-        )
-    });
-    let (_, two_sends) = cases[0];
-    let samples = rounds.run(ROUNDS);
-    let rows: Vec<_> = cases
-        .iter()
-        .zip(allocations)
-        .map(|((name, case), [count, bytes])| {
-            vec![
-                (*name).to_owned(),
-                format!("{:.0}", samples.of(*case).median),
-                format!("{:.0}", samples.added(*case, two_sends).median),
-                format!("{:.2}", samples.ratio(*case, two_sends).median),
-                count,
-                bytes,
-            ]
-        })
-        .collect();
-    print_table(
+    compared::print(
         "A 401, a token that comes at once, and a resend",
-        &[
-            "",
-            "ns per call",
-            "added to two sends",
-            "× two sends",
-            "allocations",
-            "bytes",
-        ],
-        &rows,
+        ROUNDS,
+        || (0..CALLS).map(|_| [request(8), request(8)]).collect(),
+        cases,
     );
 }
 

@@ -12,14 +12,11 @@ use tokio::task::JoinSet;
 use tower::{Layer as _, Service, ServiceExt as _};
 use tower_bearer::{AccessToken, BearerAuthLayer, TokenCache, azure, credential_fn};
 
+use crate::compared::{self, Case};
 use crate::request::{Body, Inner, request, token, tokens};
-use crate::rounds::{Rounds, lid, print_table};
 
 const ROUNDS: usize = 100;
 const CALLERS: usize = 1000;
-
-/// Nanoseconds for each of the callers that send these requests.
-type Case<'a> = Box<dyn FnMut(Vec<Request<Body>>) -> f64 + 'a>;
 
 /// From the first start to the last answer, divided among the callers.
 async fn all_at_once<S>(service: S, requests: Vec<Request<Body>>) -> f64
@@ -54,7 +51,7 @@ pub(crate) fn print() {
         assert_eq!(fetches.load(Ordering::Relaxed), 1);
         nanoseconds
     };
-    let mut cases: [(&str, Case); 3] = [
+    let cases: [Case<Request<Body>>; 3] = [
         (
             "inner service alone",
             Box::new(|requests| runtime.block_on(all_at_once(Inner, requests))),
@@ -65,52 +62,10 @@ pub(crate) fn print() {
         ),
         ("BearerAuthLayer, no token yet", Box::new(cold)),
     ];
-    let requests = || (0..CALLERS).map(|_| request(8)).collect();
-    let allocations = cases.each_mut().map(|(_, case)| {
-        case(requests());
-        let requests = requests();
-        let counted = allocation_counter::measure(|| {
-            case(requests);
-        });
-        crate::each(&counted, CALLERS)
-    });
-    let mut rounds = Rounds::new();
-    let cases = cases.map(|(name, mut case)| {
-        (
-            name,
-            rounds.case(move || {
-                let requests = requests();
-                let _lid = lid();
-                case(requests)
-            }),
-        )
-    });
-    let (_, floor) = cases[0];
-    let samples = rounds.run(ROUNDS);
-    let rows: Vec<_> = cases
-        .iter()
-        .zip(allocations)
-        .map(|((name, case), [count, bytes])| {
-            vec![
-                (*name).to_owned(),
-                format!("{:.0}", samples.of(*case).median),
-                format!("{:.0}", samples.added(*case, floor).median),
-                format!("{:.2}", samples.ratio(*case, floor).median),
-                count,
-                bytes,
-            ]
-        })
-        .collect();
-    print_table(
+    compared::print(
         "1,000 callers at once, each on a task of its own, one fetch that answers at once",
-        &[
-            "",
-            "ns per caller",
-            "added ns",
-            "× inner service",
-            "allocations per caller",
-            "bytes per caller",
-        ],
-        &rows,
+        ROUNDS,
+        || (0..CALLERS).map(|_| request(8)).collect(),
+        cases,
     );
 }

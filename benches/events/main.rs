@@ -11,6 +11,7 @@
 
 mod challenged;
 mod cold_start;
+mod compared;
 mod refresh;
 #[path = "../support/request.rs"]
 mod request;
@@ -18,8 +19,6 @@ mod request;
 mod rounds;
 #[path = "../support/stepped_clock.rs"]
 mod stepped_clock;
-
-use allocation_counter::AllocationInfo;
 
 fn main() {
     let parts: [(&str, fn()); 3] = [
@@ -40,10 +39,4 @@ fn runtime() -> tokio::runtime::Runtime {
         .enable_all()
         .build()
         .unwrap()
-}
-
-/// Allocations and bytes for each of so many calls.
-fn each(counted: &AllocationInfo, calls: usize) -> [String; 2] {
-    let each = |all: u64| format!("{:.1}", all as f64 / calls as f64);
-    [each(counted.count_total), each(counted.bytes_total)]
 }

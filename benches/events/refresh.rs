@@ -8,7 +8,7 @@ use std::future::Future as _;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -78,7 +78,7 @@ fn load(mut client: Client, runtime: &Handle, phase: &AtomicUsize, stop: &Atomic
         let mut cx = Context::from_waker(Waker::noop());
         assert!(Service::<http::Request<_>>::poll_ready(&mut client, &mut cx).is_ready());
         let mut answer = pin!(client.call(request));
-        if let Poll::Pending = answer.as_mut().poll(&mut cx) {
+        if answer.as_mut().poll(&mut cx).is_pending() {
             seen.waited += 1;
             runtime.block_on(answer).unwrap();
         }
@@ -89,7 +89,7 @@ fn load(mut client: Client, runtime: &Handle, phase: &AtomicUsize, stop: &Atomic
         if took > SLOW {
             let after = waited_for_processor();
             seen.slow += 1;
-            seen.held_up += u64::from(took.saturating_sub(after - before) > SLOW);
+            seen.held_up += u64::from(took.saturating_sub(after.saturating_sub(before)) > SLOW);
             before = after;
             end = Instant::now();
         }
