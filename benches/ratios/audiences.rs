@@ -22,7 +22,6 @@ use crate::request::{Body, Inner, SendOnce, header_value, once, request, token};
 use crate::rounds::{BATCH, Rounds, nanoseconds, print_table};
 
 const ROUNDS: usize = 400;
-const SIZES: [usize; 4] = [1, 100, 10_000, 100_000];
 
 type Values = HashMap<String, HeaderValue, RandomState>;
 
@@ -111,11 +110,7 @@ fn request_to(number: usize) -> Request<Body> {
 }
 
 pub(crate) fn print() {
-    let sizes = if crate::rounds::is_measuring() {
-        &SIZES[..]
-    } else {
-        &SIZES[..2]
-    };
+    let sizes = crate::sizes();
     let stores: Vec<(Values, TokenCache)> = sizes
         .iter()
         .map(|size| {

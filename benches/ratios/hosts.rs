@@ -10,7 +10,6 @@ use crate::request::{Body, ByHand, Inner, header_value, once, request, tokens};
 use crate::rounds::{BATCH, Rounds, nanoseconds, print_table};
 
 const ROUNDS: usize = 400;
-const SIZES: [usize; 4] = [1, 100, 10_000, 100_000];
 
 fn uri(number: usize) -> Uri {
     format!("https://vault-{number}.vault.azure.net/secrets/x")
@@ -37,7 +36,7 @@ pub(crate) fn print() {
     };
     let by_hand =
         rounds.case(move || nanoseconds(requests(|| 0), |request| once(&mut by_hand, request)));
-    let cases = SIZES.map(|size| {
+    let cases = crate::sizes().iter().map(|&size| {
         let layer = BearerAuthLayer::new(tokens(), azure::Audiences::new());
         let mut random_order = layer.layer(Inner);
         for host in 0..size {
@@ -60,10 +59,11 @@ pub(crate) fn print() {
         });
         (size, same, random)
     });
+    let cases: Vec<_> = cases.collect();
     let samples = rounds.run(ROUNDS);
     let added = |case| samples.added(case, floor).median;
     let (_, one_host, _) = cases[0];
-    let row = |(size, same, random): (usize, _, _)| {
+    let row = |&(size, same, random): &(usize, _, _)| {
         vec![
             size.to_string(),
             format!("{:.0}", added(same)),
@@ -86,6 +86,6 @@ pub(crate) fn print() {
             "look-up ns",
             "middle half",
         ],
-        &cases.map(row),
+        &cases.iter().map(row).collect::<Vec<_>>(),
     );
 }
