@@ -382,7 +382,7 @@ impl Sent {
 
     #[inline]
     pub(crate) fn header_value(&self) -> HeaderValue {
-        self.entry.token.header_value().clone()
+        self.entry.header_value.clone()
     }
 
     /// A counter of hits that nobody else writes to.

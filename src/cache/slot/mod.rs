@@ -7,14 +7,16 @@ mod tending;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use http::HeaderValue;
 use tokio::sync::{Notify, oneshot};
 
 pub use status::KeyStatus;
 
 use super::flight::Flight;
 use super::schedule::{self, ForceLimit, Window};
+use super::slots::LastUse;
 use super::sync::{ArcSwapOption, AtomicU64, Mutex, MutexGuard, Ordering};
-use super::{Key, Source};
+use super::{Key, KeyRef, Source};
 use crate::credential::{Claims, TenantId};
 use crate::runtime::{Timestamp, random_fraction};
 use crate::{AccessToken, Audience, Error, ErrorKind};
@@ -34,6 +36,8 @@ type Waiter = oneshot::Sender<Outcome>;
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) token: AccessToken,
+    /// The token's, one step nearer.
+    pub(crate) header_value: HeaderValue,
     /// Counts the different tokens that this slot has held.
     pub(crate) generation: u64,
     /// Counts the entries, of which several may hold the same token.
@@ -85,6 +89,7 @@ impl Hits {
 #[derive(Debug)]
 pub(crate) struct Slot {
     key: Key,
+    pub(super) last_use: LastUse,
     current: ArcSwapOption<Entry>,
     /// Monotonic milliseconds before which a reader that finds its token due
     /// need not try to start a flight: because one is under way, or because
@@ -120,9 +125,10 @@ pub(crate) enum Acquired {
 }
 
 impl Slot {
-    pub(super) fn new(key: Key) -> Self {
+    pub(super) fn new(key: Key, last_use: LastUse) -> Self {
         Self {
             key,
+            last_use,
             current: ArcSwapOption::empty(),
             next_attempt: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
@@ -144,8 +150,8 @@ impl Slot {
         }
     }
 
-    pub(super) fn key(&self) -> &Key {
-        &self.key
+    pub(super) fn key(&self) -> KeyRef<'_> {
+        self.key.as_ref()
     }
 
     pub(crate) fn audience(&self) -> &Audience {
@@ -175,7 +181,7 @@ impl Slot {
         if entry.window.is_due(now)
             && millis(now.monotonic) >= self.next_attempt.load(Ordering::Relaxed)
         {
-            self.refresh_in_background(source, now);
+            self.refresh_in_background(source);
         }
         entry.hit();
         Some(Arc::clone(entry))
@@ -315,7 +321,9 @@ impl Slot {
     }
 
     #[cold]
-    fn refresh_in_background(self: &Arc<Self>, source: &Arc<Source>, now: Timestamp) {
+    fn refresh_in_background(self: &Arc<Self>, source: &Arc<Source>) {
+        // The reader's clock may have been a coarse one.
+        let now = source.runtime.now();
         let _stuck;
         let mut state = self.lock();
         _stuck = state.take_stuck(source, now);
@@ -499,6 +507,7 @@ impl Slot {
         }
         let number = self.newest.load(Ordering::Relaxed) + 1;
         let entry = Arc::new(Entry {
+            header_value: token.header_value().clone(),
             token,
             generation: state.generation,
             number,
