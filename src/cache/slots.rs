@@ -12,41 +12,53 @@ use super::sync::{ArcSwap, AtomicU64, Mutex, Ordering, RandomState};
 /// A power of two.
 const SHARDS: usize = 32;
 
-type Shard = HashTable<Arc<Slot>>;
+type Shard = HashTable<Arc<Place>>;
 
-/// When a slot of the map was last used, until it is given up to make room.
-/// Counted in keys that were added since, so that to use a slot takes no
-/// counter that all of them share.
+/// Where a slot is, in all copies of its shard: so the slot's own handles are
+/// those of its users and this one.
 #[derive(Debug)]
-pub(super) struct LastUse(AtomicU64);
+struct Place {
+    slot: Arc<Slot>,
+    /// When the slot was last looked up, in keys that had been added: so that a
+    /// look-up writes to no counter that all of them share. [`GIVEN_UP`] from
+    /// just before it leaves the map.
+    last_used: AtomicU64,
+}
 
 /// Later than any use.
 const GIVEN_UP: u64 = u64::MAX;
 
-impl LastUse {
-    pub(super) fn new(now: u64) -> Self {
-        Self(AtomicU64::new(now))
+impl Place {
+    /// The slot, unless the place has been given up.
+    fn take(&self, now: u64) -> Option<Arc<Slot>> {
+        // First the handle and then the use: whoever gives the place up after
+        // that sees the handle.
+        let slot = Arc::clone(&self.slot);
+        let before = self.last_used.fetch_max(now, Ordering::AcqRel);
+        (before != GIVEN_UP).then_some(slot)
     }
 
-    /// Whether the slot may be used: it has not been given up. The caller must
-    /// hold a handle to it already, for whoever gives it up to see.
-    fn take(&self, now: u64) -> bool {
-        self.0.fetch_max(now, Ordering::AcqRel) != GIVEN_UP
+    /// Whether nobody uses the slot, or has looked it up since `last_used`;
+    /// nobody will any more.
+    fn give_up(&self, last_used: u64, even_in_use: bool) -> bool {
+        let given_up = self
+            .last_used
+            .compare_exchange(last_used, GIVEN_UP, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok();
+        if given_up && !even_in_use && self.is_in_use() {
+            // By somebody who took it before, in which nothing may have changed.
+            self.last_used.store(last_used, Ordering::Release);
+            return false;
+        }
+        given_up
     }
 
-    /// Gives the slot up, unless somebody has used it since `last_use`.
-    fn give_up(&self, last_use: u64) -> bool {
-        self.0
-            .compare_exchange(last_use, GIVEN_UP, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
+    fn is_in_use(&self) -> bool {
+        Arc::strong_count(&self.slot) > 1 || !self.slot.is_idle()
     }
 
-    fn take_back(&self, last_use: u64) {
-        self.0.store(last_use, Ordering::Release);
-    }
-
-    fn get(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
+    fn is_for(&self, key: KeyRef<'_>) -> bool {
+        self.slot.key() == key
     }
 }
 
@@ -84,15 +96,20 @@ impl Slots {
     /// The slot of `key`, if there is one.
     pub(super) fn find(&self, key: KeyRef<'_>) -> Option<Arc<Slot>> {
         let (hash, shard) = self.place_of(key);
-        let slot = Arc::clone(shard.load().find(hash, |slot| slot.key() == key)?);
         let now = self.added.load(Ordering::Relaxed);
-        slot.last_use.take(now).then_some(slot)
+        shard
+            .load()
+            .find(hash, |place| place.is_for(key))?
+            .take(now)
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Slot>> {
         let shards = self.shards.iter().map(ArcSwap::load);
         shards
-            .flat_map(|shard| shard.iter().map(Arc::clone).collect::<Vec<_>>())
+            .flat_map(|shard| {
+                let slots = shard.iter().map(|place| Arc::clone(&place.slot));
+                slots.collect::<Vec<_>>()
+            })
             .collect()
     }
 
@@ -108,8 +125,8 @@ impl Slots {
         let (hash, shard) = self.place_of(key);
         let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
         // Nothing is given up but under this lock.
-        if let Some(slot) = shard.load().find(hash, |slot| slot.key() == key) {
-            return Arc::clone(slot);
+        if let Some(place) = shard.load().find(hash, |place| place.is_for(key)) {
+            return Arc::clone(&place.slot);
         }
         if *count >= self.most {
             self.make_room(shard);
@@ -117,11 +134,13 @@ impl Slots {
             *count += 1;
         }
         let now = self.added.fetch_add(1, Ordering::Relaxed) + 1;
-        let slot = Arc::new(Slot::new(key.to_key(), LastUse::new(now)));
-        let mut next = Shard::clone(&shard.load());
-        next.insert_unique(hash, Arc::clone(&slot), |slot| {
-            self.hasher.hash_one(slot.key())
+        let slot = Arc::new(Slot::new(key.to_key()));
+        let place = Arc::new(Place {
+            slot: Arc::clone(&slot),
+            last_used: AtomicU64::new(now),
         });
+        let mut next = Shard::clone(&shard.load());
+        next.insert_unique(hash, place, |place| self.hasher.hash_one(place.slot.key()));
         shard.store(Arc::new(next));
         slot
     }
@@ -134,8 +153,8 @@ impl Slots {
                 let current = shard.load();
                 if let Some(victim) = give_up_idlest(&current, even_in_use) {
                     let mut next = Shard::clone(&current);
-                    next.retain(|slot| !Arc::ptr_eq(slot, victim));
-                    victim.let_cool();
+                    next.retain(|place| !Arc::ptr_eq(place, victim));
+                    victim.slot.let_cool();
                     shard.store(Arc::new(next));
                     return;
                 }
@@ -144,27 +163,17 @@ impl Slots {
     }
 }
 
-fn give_up_idlest(shard: &Shard, even_in_use: bool) -> Option<&Arc<Slot>> {
+fn give_up_idlest(shard: &Shard, even_in_use: bool) -> Option<&Arc<Place>> {
     loop {
-        let (last_use, slot) = shard
+        let (last_used, place) = shard
             .iter()
-            .filter(|slot| even_in_use || !is_in_use(slot))
-            .map(|slot| (slot.last_use.get(), slot))
-            .min_by_key(|(last_use, _)| *last_use)?;
-        if slot.last_use.give_up(last_use) {
-            // Looked at again: whoever took it before it was given up has a
-            // handle by now, and whoever comes later does not get it.
-            if even_in_use || !is_in_use(slot) {
-                return Some(slot);
-            }
-            slot.last_use.take_back(last_use);
+            .map(|place| (place.last_used.load(Ordering::Acquire), place))
+            .filter(|(_, place)| even_in_use || !place.is_in_use())
+            .min_by_key(|(last_used, _)| *last_used)?;
+        if place.give_up(last_used, even_in_use) {
+            return Some(place);
         }
     }
-}
-
-/// Whether somebody holds `slot` beside the map, or it has something to do.
-fn is_in_use(slot: &Arc<Slot>) -> bool {
-    Arc::strong_count(slot) > 1 || !slot.is_idle()
 }
 
 #[cfg(test)]

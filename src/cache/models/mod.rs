@@ -22,7 +22,6 @@ pub(super) mod primitives;
 mod slot;
 #[cfg(tower_bearer_loom)]
 mod slot_bench;
-#[cfg(tower_bearer_loom)]
 mod slots;
 #[cfg(tower_bearer_shuttle)]
 mod tending;

@@ -9,7 +9,6 @@ use loom::thread::{self, JoinHandle};
 use tokio::sync::oneshot::error::TryRecvError;
 
 use super::lock;
-use crate::cache::slots::LastUse;
 use crate::cache::{Acquired, Entry, Key, Slot, Source, TokenCache};
 use crate::runtime::{BoxFuture, Runtime, Timestamp};
 use crate::{AccessToken, Audience, Error, credential_fn};
@@ -103,14 +102,11 @@ impl Bench {
             cache: TokenCache::builder(credential)
                 .runtime(runtime.clone())
                 .build(),
-            slot: Arc::new(Slot::new(
-                Key {
-                    audience: Audience::from("api://a"),
-                    tenant: None,
-                    claims: None,
-                },
-                LastUse::new(0),
-            )),
+            slot: Arc::new(Slot::new(Key {
+                audience: Audience::from("api://a"),
+                tenant: None,
+                claims: None,
+            })),
             runtime,
         })
     }

@@ -14,7 +14,6 @@ pub use status::KeyStatus;
 
 use super::flight::Flight;
 use super::schedule::{self, ForceLimit, Window};
-use super::slots::LastUse;
 use super::sync::{ArcSwapOption, AtomicU64, Mutex, MutexGuard, Ordering};
 use super::{Key, KeyRef, Source};
 use crate::credential::{Claims, TenantId};
@@ -89,7 +88,6 @@ impl Hits {
 #[derive(Debug)]
 pub(crate) struct Slot {
     key: Key,
-    pub(super) last_use: LastUse,
     current: ArcSwapOption<Entry>,
     /// Monotonic milliseconds before which a reader that finds its token due
     /// need not try to start a flight: because one is under way, or because
@@ -125,10 +123,9 @@ pub(crate) enum Acquired {
 }
 
 impl Slot {
-    pub(super) fn new(key: Key, last_use: LastUse) -> Self {
+    pub(super) fn new(key: Key) -> Self {
         Self {
             key,
-            last_use,
             current: ArcSwapOption::empty(),
             next_attempt: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
