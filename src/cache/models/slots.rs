@@ -23,9 +23,9 @@ fn i3_callers_that_make_a_key_at_the_same_time_share_its_slot() {
         let slots = Arc::new(Slots::new(2));
         let made = [(); 2].map(|()| {
             let slots = Arc::clone(&slots);
-            thread::spawn(move || slots.get(&key(1)))
+            thread::spawn(move || slots.get(key(1).as_ref()))
         });
-        let mine = slots.get(&key(1));
+        let mine = slots.get(key(1).as_ref());
         for slot in made {
             assert!(Arc::ptr_eq(&mine, &slot.join().unwrap()));
         }
@@ -36,16 +36,16 @@ fn i3_callers_that_make_a_key_at_the_same_time_share_its_slot() {
 fn t30_a_slot_that_is_held_stays_while_others_make_room() {
     explore("two keys make room beside one that is held", || {
         let slots = Arc::new(Slots::new(2));
-        let held = slots.get(&key(0));
+        let held = slots.get(key(0).as_ref());
         let others = [1, 2].map(|number| {
             let slots = Arc::clone(&slots);
-            thread::spawn(move || slots.get(&key(number)).key() == &key(number))
+            thread::spawn(move || slots.get(key(number).as_ref()).key() == key(number).as_ref())
         });
-        assert!(Arc::ptr_eq(&held, &slots.get(&key(0))));
+        assert!(Arc::ptr_eq(&held, &slots.get(key(0).as_ref())));
         for right in others {
             assert!(right.join().unwrap());
         }
-        assert!(Arc::ptr_eq(&held, &slots.get(&key(0))));
+        assert!(Arc::ptr_eq(&held, &slots.get(key(0).as_ref())));
     });
 }
 
@@ -54,20 +54,20 @@ fn i3_a_key_that_is_being_looked_up_keeps_its_slot_while_another_makes_room() {
     explore("a key makes room while two look up the idlest", || {
         let slots = Arc::new(Slots::new(2));
         for number in [0, 1] {
-            slots.get(&key(number));
+            slots.get(key(number).as_ref());
         }
         let making_room = {
             let slots = Arc::clone(&slots);
-            thread::spawn(move || drop(slots.get(&key(2))))
+            thread::spawn(move || drop(slots.get(key(2).as_ref())))
         };
         let found = {
             let slots = Arc::clone(&slots);
-            thread::spawn(move || slots.get(&key(0)))
+            thread::spawn(move || slots.get(key(0).as_ref()))
         };
-        let mine = slots.get(&key(0));
+        let mine = slots.get(key(0).as_ref());
         let found = found.join().unwrap();
         making_room.join().unwrap();
         assert!(Arc::ptr_eq(&mine, &found));
-        assert!(Arc::ptr_eq(&mine, &slots.get(&key(0))));
+        assert!(Arc::ptr_eq(&mine, &slots.get(key(0).as_ref())));
     });
 }
