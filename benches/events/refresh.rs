@@ -3,7 +3,6 @@
 
 #![allow(clippy::disallowed_methods, reason = "it measures time")]
 
-use std::fs;
 use std::future::Future as _;
 use std::pin::pin;
 use std::sync::Arc;
@@ -17,7 +16,7 @@ use tower::{Layer as _, Service};
 use tower_bearer::{AccessToken, BearerAuthLayer, TokenCache, azure, credential_fn};
 
 use crate::request::{Inner, request, token};
-use crate::rounds::{is_measuring, print_table};
+use crate::rounds::{is_measuring, print_table, waited_for_processor};
 use crate::stepped_clock::SteppedClock;
 
 const REFRESHES: usize = 8;
@@ -50,14 +49,6 @@ impl Seen {
         self.longest = self.longest.max(other.longest);
         self.waited += other.waited;
     }
-}
-
-/// For how long this thread has waited for a processor; nothing where the
-/// system does not say.
-fn waited_for_processor() -> Duration {
-    let stat = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanoseconds = stat.split(' ').nth(1).and_then(|text| text.parse().ok());
-    Duration::from_nanos(nanoseconds.unwrap_or_default())
 }
 
 type Client = tower_bearer::BearerAuth<Inner>;

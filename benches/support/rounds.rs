@@ -12,8 +12,9 @@
 )]
 
 use std::fmt::Display;
+use std::fs;
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How many calls are timed together.
 pub const BATCH: usize = 256;
@@ -48,6 +49,14 @@ pub fn nanoseconds<T>(inputs: Vec<T>, mut call: impl FnMut(T)) -> f64 {
         call(input);
     }
     start.elapsed().as_nanos() as f64 / count as f64
+}
+
+/// For how long this thread has waited for a processor; nothing where the
+/// system does not say.
+pub fn waited_for_processor() -> Duration {
+    let stat = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = stat.split(' ').nth(1).and_then(|text| text.parse().ok());
+    Duration::from_nanos(nanoseconds.unwrap_or_default())
 }
 
 /// The number of a case.
