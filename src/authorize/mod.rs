@@ -69,7 +69,7 @@ pub(crate) struct Sent {
 }
 
 /// What requests to one place are sent with, as long as nothing changes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Known {
     scheme: Scheme,
     authority: Authority,
@@ -383,6 +383,11 @@ impl Sent {
     #[inline]
     pub(crate) fn header_value(&self) -> HeaderValue {
         self.entry.header_value.clone()
+    }
+
+    #[inline]
+    pub(crate) fn hit(&self) {
+        self.entry.hit();
     }
 
     /// A counter of hits that nobody else writes to.

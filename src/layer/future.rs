@@ -15,7 +15,7 @@ use tower_service::Service;
 use super::error::BearerAuthError;
 use super::kept::KeptHead;
 use super::replay::ReplayBody;
-use super::service::{Shared, Used};
+use super::service::{Core, Used};
 use crate::authorize::{Acquisition, Authorizer, Lesson, Renewal, Sent};
 use crate::cache::Slot;
 use crate::{BoxError, Error, Origin};
@@ -70,7 +70,7 @@ enum Pause<S, B, R> {
         renewal: Renewal,
         refusal: Response<R>,
         again: Request<B>,
-        shared: Arc<Shared<S>>,
+        core: Arc<Core<S>>,
     },
     /// There is a new token, but the service may be busy.
     Readying {
@@ -83,7 +83,7 @@ enum Pause<S, B, R> {
 
 /// What sending the request is, once there is a token.
 enum Then<S, B> {
-    First(Arc<Shared<S>>, Option<Original<B>>),
+    First(Arc<Core<S>>, Option<Original<B>>),
     Resend(Resend),
 }
 
@@ -161,11 +161,11 @@ where
         ready: &mut S,
         request: Request<B>,
         sent: Sent,
-        shared: Arc<Shared<S>>,
+        core: Arc<Core<S>>,
         original: Option<Original<B>>,
     ) -> Self {
         Self {
-            state: State::send(ready, request, sent, Then::First(shared, original)),
+            state: State::send(ready, request, sent, Then::First(core, original)),
         }
     }
 
@@ -173,7 +173,7 @@ where
         ready: S,
         request: Request<B>,
         acquisition: Acquisition,
-        shared: Arc<Shared<S>>,
+        core: Arc<Core<S>>,
         original: Option<Original<B>>,
     ) -> Self {
         Self {
@@ -182,7 +182,7 @@ where
                     acquisition,
                     ready,
                     request,
-                    then: Then::First(shared, original),
+                    then: Then::First(core, original),
                 }),
             },
         }
@@ -199,8 +199,8 @@ where
         Self::Sending {
             future: ready.call(request),
             watch: match then {
-                Then::First(shared, Some(original)) => {
-                    Watch::First(Used::Lent(sent, shared), original)
+                Then::First(core, Some(original)) => {
+                    Watch::First(Used::Parts(sent, core), original)
                 }
                 Then::First(_, None) => Watch::Only(sent),
                 Then::Resend(resend) => Watch::Second(sent, resend.lesson, resend.authorizer),
@@ -277,14 +277,14 @@ impl<S, B> Watch<S, B> {
         if let Self::First(used, Original { head, body }) = self {
             if let Some(again) = head.restore(body) {
                 if let Ok(origin) = Origin::of(again.uri()) {
-                    let shared = Arc::clone(used.shared());
+                    let core = Arc::clone(used.core());
                     let headers = response.headers();
-                    let renewal = shared.authorizer.renew(&origin, used.sent(), headers);
+                    let renewal = core.authorizer.renew(&origin, used.sent(), headers);
                     return Answer::Renew(Box::new(Pause::Renewing {
                         renewal,
                         refusal: response,
                         again,
-                        shared,
+                        core,
                     }));
                 }
             }
@@ -327,7 +327,7 @@ where
                     let Self::Renewing {
                         refusal,
                         again,
-                        shared,
+                        core,
                         ..
                     } = self.take()
                     else {
@@ -339,12 +339,12 @@ where
                     // Frees the connection for the resend.
                     drop(refusal);
                     *self = Self::Readying {
-                        service: shared.spare(),
+                        service: core.spare(),
                         request: again,
                         resend: Resend {
                             slot: renewed.slot,
                             lesson: renewed.lesson,
-                            authorizer: Arc::clone(&shared.authorizer),
+                            authorizer: Arc::clone(&core.authorizer),
                         },
                     };
                 }

@@ -31,33 +31,38 @@ pub struct BearerAuth<S, P = ReplayCheap> {
     shared: Arc<Shared<S>>,
     replay: P,
     /// For a service that is called more than once.
-    own: Option<Arc<Own<S>>>,
+    own: Option<Arc<Supply<S>>>,
     /// How many calls in a row were not served by what is its own.
     others: u8,
 }
 
 /// What all clones of a service share.
-pub(super) struct Shared<S> {
+struct Shared<S> {
+    core: Arc<Core<S>>,
+    /// What a request was sent with by one of the clones.
+    last: ArcSwapOption<Supply<S>>,
+}
+
+/// What a request under way may need yet.
+pub(super) struct Core<S> {
     pub(super) authorizer: Arc<Authorizer>,
     /// What resends clone. Apart from the service that is in use; behind a
     /// lock, since services need not be `Sync`. Taken after a 401 only.
     spare: Mutex<S>,
-    /// What a request was sent with by one of the clones.
-    last: ArcSwapOption<Known>,
 }
 
-/// What a service keeps to itself.
+/// All that it takes to send a request to one place, and to send it again: one
+/// reference for a request to count.
 ///
-/// A request takes a reference to what sends it again, and to the bytes of the
-/// token. If all threads counted their references in the same place, each would
-/// wait for the others: two would do 1.7 times what one does, and not twice as
-/// much. So a service that goes on being called counts its own, of bytes that
-/// are its own too.
-pub(super) struct Own<S> {
+/// If all threads counted their references in one place of memory, each would
+/// wait for the others. So a service that goes on being called makes a supply
+/// of its own, with bytes of the token that are its own as well.
+pub(super) struct Supply<S> {
     known: Known,
     header_value: HeaderValue,
-    hits: Arc<Hits>,
-    shared: Arc<Shared<S>>,
+    /// What counts its uses, if only one service has it.
+    own_hits: Option<Arc<Hits>>,
+    core: Arc<Core<S>>,
 }
 
 /// With how many calls in a row for something else a service makes that its
@@ -68,29 +73,40 @@ const CALLS_FOR_ANOTHER: u8 = 16;
 
 /// What a request was sent with, for as long as it is under way.
 pub(super) enum Used<S> {
-    Own(Arc<Own<S>>),
-    Lent(Sent, Arc<Shared<S>>),
+    Supply(Arc<Supply<S>>),
+    Parts(Sent, Arc<Core<S>>),
 }
 
 impl<S> Used<S> {
     #[inline]
     pub(super) fn sent(&self) -> &Sent {
         match self {
-            Self::Own(own) => own.known.sent(),
-            Self::Lent(sent, _) => sent,
+            Self::Supply(supply) => supply.known.sent(),
+            Self::Parts(sent, _) => sent,
         }
     }
 
-    pub(super) fn shared(&self) -> &Arc<Shared<S>> {
+    pub(super) fn core(&self) -> &Arc<Core<S>> {
         match self {
-            Self::Own(own) => &own.shared,
-            Self::Lent(_, shared) => shared,
+            Self::Supply(supply) => &supply.core,
+            Self::Parts(_, core) => core,
         }
     }
 }
 
-impl<S> Own<S> {
-    fn new(known: Known, shared: &Arc<Shared<S>>) -> Self {
+impl<S> Supply<S> {
+    /// For all clones of a service.
+    fn shared(known: Known, core: &Arc<Core<S>>) -> Self {
+        Self {
+            header_value: known.sent().header_value(),
+            known,
+            own_hits: None,
+            core: Arc::clone(core),
+        }
+    }
+
+    /// For one service.
+    fn own(known: Known, core: &Arc<Core<S>>) -> Self {
         let sent = known.sent();
         let shared_value = sent.header_value();
         // The bytes of a header value are those of a header value.
@@ -100,15 +116,23 @@ impl<S> Own<S> {
         // The first clone makes the bytes shareable.
         drop(header_value.clone());
         Self {
-            hits: sent.own_hits(),
+            own_hits: Some(sent.own_hits()),
             header_value,
             known,
-            shared: Arc::clone(shared),
+            core: Arc::clone(core),
+        }
+    }
+
+    #[inline]
+    fn hit(&self) {
+        match &self.own_hits {
+            Some(hits) => hits.hit_alone(),
+            None => self.known.sent().hit(),
         }
     }
 }
 
-impl<S: Clone> Shared<S> {
+impl<S: Clone> Core<S> {
     /// A service of its own for a resend.
     pub(super) fn spare(&self) -> S {
         // A clone that panicked has left the original as it was.
@@ -123,8 +147,10 @@ impl<S: Clone, P> BearerAuth<S, P> {
     pub(super) fn new(inner: S, authorizer: Arc<Authorizer>, replay: P) -> Self {
         Self {
             shared: Arc::new(Shared {
-                authorizer,
-                spare: Mutex::new(inner.clone()),
+                core: Arc::new(Core {
+                    authorizer,
+                    spare: Mutex::new(inner.clone()),
+                }),
                 last: ArcSwapOption::empty(),
             }),
             inner,
@@ -163,7 +189,7 @@ impl<S: fmt::Debug, P> fmt::Debug for BearerAuth<S, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BearerAuth")
             .field("inner", &self.inner)
-            .field("authorizer", &self.shared.authorizer)
+            .field("authorizer", &self.shared.core.authorizer)
             .finish_non_exhaustive()
     }
 }
@@ -182,28 +208,44 @@ where
         self.inner.poll_ready(cx).map_err(BearerAuthError::service)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let authorizer = &*self.shared.authorizer;
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let authorizer = &*self.shared.core.authorizer;
         let now = authorizer.now();
-        let own = match &self.own {
-            Some(own) if authorizer.serves(&own.known, request.uri(), now) => own,
-            _ => return self.call_anew(request, now),
-        };
-        let original = Original::keep(&request, &self.replay);
-        let headers = request.headers_mut();
-        if authorizer.existing_header == ExistingHeader::Replace {
-            headers.insert(AUTHORIZATION, own.header_value.clone());
-        } else if headers.append(AUTHORIZATION, own.header_value.clone()) {
-            take_last_back(headers);
-            return ResponseFuture::passing_on(self.inner.call(request));
+        match &self.own {
+            Some(own) if authorizer.serves(&own.known, request.uri(), now) => {
+                self.others = 0;
+                send(&mut self.inner, own, &self.replay, request)
+            }
+            _ => self.call_with_last(request, now),
         }
-        own.hits.hit_alone();
-        self.others = 0;
-        let future = self.inner.call(request);
-        match original {
-            Some(original) => ResponseFuture::sent(future, Used::Own(Arc::clone(own)), original),
-            None => ResponseFuture::sent_once(future, own.known.sent()),
-        }
+    }
+}
+
+/// Sends a request with a token that is at hand.
+#[inline]
+fn send<S, B, R>(
+    inner: &mut S,
+    supply: &Arc<Supply<S>>,
+    replay: &impl ReplayBody<B>,
+    mut request: Request<B>,
+) -> ResponseFuture<S, B, R>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    let original = Original::keep(&request, replay);
+    let headers = request.headers_mut();
+    let value = supply.header_value.clone();
+    if supply.core.authorizer.existing_header == ExistingHeader::Replace {
+        headers.insert(AUTHORIZATION, value);
+    } else if headers.append(AUTHORIZATION, value) {
+        take_last_back(headers);
+        return ResponseFuture::passing_on(inner.call(request));
+    }
+    supply.hit();
+    let future = inner.call(request);
+    match original {
+        Some(original) => ResponseFuture::sent(future, Used::Supply(Arc::clone(supply)), original),
+        None => ResponseFuture::sent_once(future, supply.known.sent()),
     }
 }
 
@@ -223,48 +265,76 @@ fn take_last_back(headers: &mut HeaderMap) {
 }
 
 impl<S, P> BearerAuth<S, P> {
-    /// Remembers what a request to `uri` is sent with, for the next one through
-    /// this service, and for those through other clones unless what they have
-    /// is still good.
-    fn remember(&mut self, uri: &Uri, sent: &Sent, lessons: u64, last: Option<&Known>) {
-        let shared = &self.shared;
-        if !last.is_some_and(|last| last.sent().is_newest()) {
-            let known = Known::new(uri, sent.clone(), lessons);
-            shared.last.store(known.map(Arc::new));
-        }
+    /// Whether a request to `uri` that is sent with `sent` is one too many
+    /// without a supply of this service's own for that.
+    fn wants_own(&mut self, sent: &Sent, uri: &Uri) -> bool {
         let calls = match &self.own {
-            Some(own) if own.known.sent().is(sent) && own.known.is_for(uri) => return,
+            Some(own) if own.known.sent().is(sent) && own.known.is_for(uri) => return false,
             Some(own) if own.known.sent().is_newest() => CALLS_FOR_ANOTHER,
             _ => CALLS_WITHOUT,
         };
         self.others += 1;
-        if self.others >= calls {
-            let known = Known::new(uri, sent.clone(), lessons);
-            self.own = known.map(|known| Arc::new(Own::new(known, shared)));
+        let wants = self.others >= calls;
+        if wants {
             self.others = 0;
+        }
+        wants
+    }
+
+    fn make_own(&mut self, known: Known) {
+        let own = Supply::own(known, &self.shared.core);
+        self.own = Some(Arc::new(own));
+    }
+
+    /// For a request that this service has nothing for: it may be a clone for
+    /// this request alone.
+    #[inline(never)]
+    fn call_with_last<B, R>(
+        &mut self,
+        request: Request<B>,
+        now: Timestamp,
+    ) -> ResponseFuture<S, B, R>
+    where
+        S: Service<Request<B>, Response = Response<R>> + Clone,
+        S::Error: Into<BoxError>,
+        P: ReplayBody<B>,
+    {
+        let last = self.shared.last.load();
+        let authorizer = &*self.shared.core.authorizer;
+        match last.as_ref() {
+            Some(last) if authorizer.serves(&last.known, request.uri(), now) => {
+                if self.wants_own(last.known.sent(), request.uri()) {
+                    self.make_own(last.known.clone());
+                }
+                send(&mut self.inner, last, &self.replay, request)
+            }
+            last => self.call_anew(request, now, last.map(|last| &last.known)),
         }
     }
 
     /// For a request to another place than the last one, or when there is
     /// something to be done about the token.
     #[inline(never)]
-    fn call_anew<B, R>(&mut self, request: Request<B>, now: Timestamp) -> ResponseFuture<S, B, R>
+    fn call_anew<B, R>(
+        &mut self,
+        request: Request<B>,
+        now: Timestamp,
+        last: Option<&Known>,
+    ) -> ResponseFuture<S, B, R>
     where
         S: Service<Request<B>, Response = Response<R>> + Clone,
         S::Error: Into<BoxError>,
         P: ReplayBody<B>,
     {
-        let authorizer = &*self.shared.authorizer;
+        let core = Arc::clone(&self.shared.core);
+        let authorizer = &*core.authorizer;
         if authorizer.existing_header == ExistingHeader::Keep
             && request.headers().contains_key(AUTHORIZATION)
         {
             return ResponseFuture::passing_on(self.inner.call(request));
         }
-        let shared = Arc::clone(&self.shared);
-        let last = shared.last.load();
         let own = self.own.as_deref().map(|own| &own.known);
-        let known = own.into_iter().chain(last.as_deref());
-        let found = match authorizer.find(request.uri(), known, now) {
+        let found = match authorizer.find(request.uri(), own.into_iter().chain(last), now) {
             Ok(found) => found,
             Err(error) => {
                 // What the inner service reserved for this call goes back.
@@ -274,20 +344,35 @@ impl<S, P> BearerAuth<S, P> {
         };
         match found {
             Found::Token { sent, lessons } => {
-                self.remember(request.uri(), &sent, lessons, last.as_deref());
-                drop(last);
+                self.remember(request.uri(), &sent, lessons, last);
                 let original = Original::keep(&request, &self.replay);
-                ResponseFuture::sending(&mut self.inner, request, sent, shared, original)
+                ResponseFuture::sending(&mut self.inner, request, sent, core, original)
             }
             Found::NotYet(slot) => {
                 let next = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, next);
                 let acquisition = authorizer.acquire(slot);
-                drop(last);
                 let original = Original::keep(&request, &self.replay);
-                ResponseFuture::waiting(ready, request, acquisition, shared, original)
+                ResponseFuture::waiting(ready, request, acquisition, core, original)
             }
             Found::Nothing => ResponseFuture::passing_on(self.inner.call(request)),
+        }
+    }
+
+    /// Remembers what a request to `uri` is sent with, for the next one through
+    /// this service, and for those through other clones unless what they have
+    /// is still good.
+    fn remember(&mut self, uri: &Uri, sent: &Sent, lessons: u64, last: Option<&Known>) {
+        let known = || Known::new(uri, sent.clone(), lessons);
+        if !last.is_some_and(|last| last.sent().is_newest()) {
+            let Shared { core, last } = &*self.shared;
+            let supply = known().map(|known| Supply::shared(known, core));
+            last.store(supply.map(Arc::new));
+        }
+        if self.wants_own(sent, uri) {
+            if let Some(known) = known() {
+                self.make_own(known);
+            }
         }
     }
 }
