@@ -124,10 +124,11 @@ async fn start(settings: Settings, identity: Identity) -> Result<Ended, BoxError
     let listener = TcpListener::bind(settings.listen)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", settings.listen))?;
-    println!("listening on http://{}", listener.local_addr()?);
     for route in settings.routes.iter() {
         println!("{route}");
     }
+    // Last, for whoever reads until then.
+    println!("listening on http://{}", listener.local_addr()?);
     run(settings, identity, listener, stop).await
 }
 
