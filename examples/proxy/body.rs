@@ -11,16 +11,14 @@ use http_body_util::{Full, Limited};
 use hyper::body::Incoming;
 use tower_bearer::BoxError;
 
-/// The body of a request: none, or one that comes as it is sent.
-///
-/// None is the default, and a value of its own, so that the layer can send a
-/// request without a body again.
+/// The body of a request, as it comes. The default is an empty one, which is
+/// what the layer sends when it sends a request without a body again.
 #[derive(Default)]
 pub(crate) struct RequestBody(Option<Limited<Incoming>>);
 
 impl RequestBody {
     pub(crate) fn new(incoming: Incoming, limit: usize) -> Self {
-        Self((!incoming.is_end_stream()).then(|| Limited::new(incoming, limit)))
+        Self(Some(Limited::new(incoming, limit)))
     }
 }
 
