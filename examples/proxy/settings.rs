@@ -1,0 +1,184 @@
+//! What the command line says.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::routes::{Route, Routes};
+
+pub(crate) const USAGE: &str = "\
+usage: proxy --route PREFIX=URL [options]
+
+  --route PREFIX=URL        send requests below PREFIX to URL, without the prefix
+                            (again for more); https://, http:// on loopback, or
+                            h2c:// for HTTP/2 without TLS on loopback
+  --audience PREFIX=URI     whom tokens for that route are for, where Azure's own
+                            table does not say it
+  --listen ADDRESS:PORT     where to listen (127.0.0.1:8080; port 0: any)
+  --allow-remote            listen on other than loopback: whoever can reach the
+                            proxy then acts with its identity
+  --host NAME               answer to this name too, beside localhost and IP
+                            addresses (again for more)
+
+  --connections N           connections at the same time (1024); others wait
+  --max-header BYTES        size of a request's head (65536, at least 8192)
+  --max-body BYTES          size of a request's body (104857600)
+  --header-timeout SECONDS  for a request's head, and for idle connections (30)
+  --connect-timeout SECONDS for a connection to an upstream (5)
+  --response-timeout SECONDS
+                            until the head of the answer, upload included (60)
+  --grace SECONDS           for what is under way, after SIGINT or SIGTERM (10)
+
+  --without-token           send no token, for comparison
+  --fixed-token VARIABLE    send the token in this environment variable and never
+                            another, for comparison
+  --help                    this text
+
+The credential is taken from the environment: AZURE_TENANT_ID, AZURE_CLIENT_ID
+and AZURE_CLIENT_SECRET, else a managed identity, user-assigned if
+AZURE_CLIENT_ID alone is set.";
+
+/// The least that the HTTP/1 parser can work with.
+const LEAST_HEADER: usize = 8192;
+
+#[derive(Debug)]
+pub(crate) enum Parsed {
+    Run(Box<Settings>),
+    Help,
+}
+
+/// What is fixed when the proxy starts.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) listen: SocketAddr,
+    pub(crate) routes: Routes,
+    pub(crate) hosts: Vec<String>,
+    pub(crate) limits: Limits,
+    pub(crate) token: TokenSource,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) connections: usize,
+    pub(crate) header: usize,
+    pub(crate) body: usize,
+    pub(crate) header_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) response_timeout: Duration,
+    pub(crate) grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            header: 64 << 10,
+            body: 100 << 20,
+            header_timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(5),
+            response_timeout: Duration::from_secs(60),
+            grace: Duration::from_secs(10),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TokenSource {
+    /// A credential from the environment.
+    Environment,
+    /// The variable of this name.
+    Fixed(String),
+    Nothing,
+}
+
+impl Settings {
+    pub(crate) fn parse(mut given: impl Iterator<Item = String>) -> Result<Parsed, String> {
+        let mut settings = Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            routes: Routes::default(),
+            hosts: Vec::new(),
+            limits: Limits::default(),
+            token: TokenSource::Environment,
+        };
+        let limits = &mut settings.limits;
+        let mut audiences = Vec::new();
+        let mut allow_remote = false;
+        while let Some(option) = given.next() {
+            let mut value = || {
+                let value = given.next().filter(|value| !value.is_empty());
+                value.ok_or_else(|| format!("{option} needs a value"))
+            };
+            match option.as_str() {
+                "--help" | "-h" => return Ok(Parsed::Help),
+                "--route" => settings.routes.add(Route::parse(&value()?)?)?,
+                "--audience" => audiences.push(value()?),
+                "--listen" => settings.listen = address(&value()?)?,
+                "--allow-remote" => allow_remote = true,
+                "--host" => settings.hosts.push(value()?.to_ascii_lowercase()),
+                "--connections" => limits.connections = number(&option, &value()?, &1)?,
+                "--max-header" => limits.header = number(&option, &value()?, &LEAST_HEADER)?,
+                "--max-body" => limits.body = number(&option, &value()?, &0)?,
+                "--header-timeout" => limits.header_timeout = seconds(&option, &value()?)?,
+                "--connect-timeout" => limits.connect_timeout = seconds(&option, &value()?)?,
+                "--response-timeout" => limits.response_timeout = seconds(&option, &value()?)?,
+                "--grace" => limits.grace = seconds(&option, &value()?)?,
+                "--without-token" => settings.token = TokenSource::Nothing,
+                "--fixed-token" => settings.token = TokenSource::Fixed(value()?),
+                _ => return Err(format!("there is no option {option:?}")),
+            }
+        }
+        for audience in &audiences {
+            let (prefix, uri) = pair("--audience", audience)?;
+            settings.routes.set_audience(prefix, uri)?;
+        }
+        settings.check(allow_remote)?;
+        Ok(Parsed::Run(Box::new(settings)))
+    }
+
+    fn check(&self, allow_remote: bool) -> Result<(), String> {
+        if self.routes.iter().next().is_none() {
+            return Err(
+                "there is no route: --route /kv=https://myvault.vault.azure.net".to_owned(),
+            );
+        }
+        if !self.listen.ip().is_loopback() && !allow_remote {
+            return Err(format!(
+                "{} is not loopback, and whoever reaches the proxy acts with its identity: \
+                 --allow-remote if that is meant",
+                self.listen
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!("{text:?} is no address to listen on, such as 127.0.0.1:8080 or [::1]:8080")
+    })
+}
+
+/// `PREFIX=VALUE`.
+pub(crate) fn pair<'a>(option: &str, text: &'a str) -> Result<(&'a str, &'a str), String> {
+    text.split_once('=')
+        .filter(|(prefix, value)| prefix.starts_with('/') && !value.is_empty())
+        .ok_or_else(|| format!("{option} wants /PREFIX=VALUE, not {text:?}"))
+}
+
+fn number<N: FromStr + PartialOrd + std::fmt::Display>(
+    option: &str,
+    text: &str,
+    least: &N,
+) -> Result<N, String> {
+    let number = text.parse().ok().filter(|number| number >= least);
+    number.ok_or_else(|| format!("{option} wants a number of at least {least}, not {text:?}"))
+}
+
+fn seconds(option: &str, text: &str) -> Result<Duration, String> {
+    // More than a day is a slip of the keyboard, and far more would overflow
+    // the timer.
+    let seconds = number(option, text, &1).ok().filter(|n| *n <= 86_400);
+    seconds
+        .map(Duration::from_secs)
+        .ok_or_else(|| format!("{option} wants seconds, from 1 to 86400, not {text:?}"))
+}

@@ -1,0 +1,101 @@
+//! Tokens on requests.
+
+use http::{Request, StatusCode};
+use tower_bearer::testing::Azure;
+
+use crate::loopback::in_own_process;
+use crate::proxy::Identity;
+use crate::world::{Running, Upstream, full, http1, http2, read, settings, soon};
+
+#[tokio::test]
+async fn each_request_gets_the_token_in_place_of_its_own() {
+    let upstream = Upstream::wanting("Bearer token-1").await;
+    let route = upstream.route("/");
+    let (proxy, calls) =
+        Running::with_tokens(&["--route", &route, "--audience", "/=api://a"]).await;
+    for client in [http1(), http2()] {
+        let request = Request::post(proxy.uri("/"))
+            .header("authorization", "Basic b2Y6dGhlIHByb2dyYW0=")
+            .header("authorization", "Bearer second");
+        let answer = soon(client.request(request.body(full("a body")).unwrap())).await;
+        assert_eq!(answer.unwrap().status(), StatusCode::OK);
+    }
+    let sent = upstream.last().headers;
+    assert_eq!(sent.get_all("authorization").iter().count(), 1);
+    assert_eq!(calls.count(), 1);
+}
+
+#[tokio::test]
+async fn i5_a_refused_token_is_renewed_once_for_a_request_without_a_body() {
+    for http2_upstream in [false, true] {
+        let upstream = Upstream::wanting("Bearer token-2").await;
+        let route = if http2_upstream {
+            upstream.http2_route("/")
+        } else {
+            upstream.route("/")
+        };
+        for client in [http1(), http2()] {
+            let before = upstream.seen().len();
+            let arguments = ["--route", &*route, "--audience", "/=api://a"];
+            let (proxy, calls) = Running::with_tokens(&arguments).await;
+            let request = Request::get(proxy.uri("/x?y=1")).header("x-kept", "1");
+            let answer = client.request(request.body(full("")).unwrap());
+            let (status, _, text) = read(soon(answer).await.unwrap()).await;
+            assert_eq!((status, &*text), (StatusCode::OK, "welcome"));
+            assert_eq!((calls.count(), upstream.seen().len() - before), (2, 2));
+            let again = upstream.last();
+            assert_eq!(again.uri.path_and_query().unwrap(), "/x?y=1");
+            assert_eq!(again.headers["x-kept"], "1");
+        }
+    }
+}
+
+#[tokio::test]
+async fn i5_a_request_with_a_body_is_sent_once_and_its_401_given_back() {
+    let upstream = Upstream::wanting("Bearer token-2").await;
+    let route = upstream.route("/");
+    let (proxy, _) = Running::with_tokens(&["--route", &route, "--audience", "/=api://a"]).await;
+    let request = Request::post(proxy.uri("/")).body(full("once")).unwrap();
+    let (status, headers, text) = read(soon(http1().request(request)).await.unwrap()).await;
+    assert_eq!((status, &*text), (StatusCode::UNAUTHORIZED, "not you"));
+    assert!(!headers.contains_key("proxy-status"));
+    assert_eq!(upstream.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_fixed_token_is_sent_as_it_is() {
+    let upstream = Upstream::wanting("Bearer fixed").await;
+    let settings = settings(&["--route", &upstream.route("/")]);
+    let identity = Identity::Fixed("Bearer fixed".parse().unwrap());
+    let proxy = Running::start(settings, identity).await;
+    assert_eq!(proxy.get("/").await.0, StatusCode::OK);
+}
+
+/// Trust in certificates is taken from the environment, which belongs to the
+/// process.
+#[test]
+fn an_upstream_over_tls_is_reached_with_the_identity_of_the_environment() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let azure = runtime.block_on(Azure::start()).unwrap();
+    azure.vault().set_secret("db", "s3cret");
+    let environment = azure.environment();
+    let variables: Vec<_> = environment
+        .iter()
+        .map(|(name, v)| (*name, v.as_str()))
+        .collect();
+    in_own_process("tokens::reads_a_secret_of_the_vault", &variables);
+    assert_eq!(azure.token_requests(), 1);
+}
+
+#[tokio::test]
+#[ignore = "needs the environment that another test gives it"]
+async fn reads_a_secret_of_the_vault() {
+    let vault = std::env::var("VAULT_URL").unwrap();
+    let audience = "/kv=https://vault.azure.net";
+    let settings = settings(&["--route", &format!("/kv={vault}"), "--audience", audience]);
+    let identity = crate::proxy::identity_of(&settings).unwrap();
+    let proxy = Running::start(settings, identity).await;
+    let (status, _, text) = proxy.get("/kv/secrets/db?api-version=7.4").await;
+    assert_eq!(status, StatusCode::OK, "{text}");
+    assert!(text.contains("s3cret"), "{text}");
+}
