@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty, Full};
-use issuer::{issuer, token};
+use issuer::{issuer, settle, token};
 use resource::{Example, Server, get, one_token_after_another, status};
 use tokio::time::{Instant, advance, sleep};
 use tower::{Layer as _, Service, ServiceBuilder, ServiceExt as _, service_fn};
@@ -153,6 +153,23 @@ async fn r40_the_401_to_a_body_that_cannot_be_replayed_is_given_back_untouched()
     let body = response.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(body, "why not");
     assert_eq!((server.seen(), calls.count()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn r40_a_token_that_is_refused_to_a_body_that_cannot_be_replayed_is_replaced() {
+    let (tokens, calls) = one_token_after_another();
+    let server = Server::accepting(&["token-1"]);
+    let client = BearerAuthLayer::new(tokens, Example).layer(server.clone());
+    let mut statuses = Vec::new();
+    for accepted in ["token-1", "token-2", "token-2", "token-2"] {
+        server.accept(&[accepted]);
+        let request = Request::post("https://a.example.com/").body(String::from("sent once"));
+        let response = client.clone().oneshot(request.unwrap()).await.unwrap();
+        statuses.push(response.status().as_u16());
+        settle().await;
+    }
+    assert_eq!(statuses, [200, 401, 200, 200]);
+    assert_eq!((server.seen(), calls.count()), (4, 2));
 }
 
 #[tokio::test(start_paused = true)]

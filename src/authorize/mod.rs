@@ -312,6 +312,13 @@ impl Authorizer {
         }
     }
 
+    /// Has a token replaced that was refused, for other requests than the one
+    /// that it was refused to.
+    pub(crate) fn replace(&self, sent: &Sent) {
+        let (source, now) = (self.cache.source(), self.cache.now());
+        drop(sent.slot.renew(source, &sent.entry, now));
+    }
+
     /// Takes in how the server liked the token of a resend. What it had asked
     /// for is remembered only now that it has proved right.
     pub(crate) fn answered_resend(&self, sent: &Sent, lesson: Option<&Lesson>, status: StatusCode) {
@@ -322,8 +329,7 @@ impl Authorizer {
         if status == StatusCode::UNAUTHORIZED {
             // The next request starts from the old token again, so it would
             // never come to refresh this one.
-            let (source, now) = (self.cache.source(), self.cache.now());
-            drop(sent.slot.renew(source, &sent.entry, now));
+            self.replace(sent);
         } else {
             let origin = Origin::new(&lesson.scheme, &lesson.authority);
             self.learned.remember(&origin, &lesson.demand);
@@ -372,12 +378,6 @@ impl Sent {
     /// Whether `other` is the same token from the same place.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.entry, &other.entry)
-    }
-
-    /// Whether a server has accepted this token before.
-    #[inline]
-    pub(crate) fn is_proven(&self) -> bool {
-        self.slot.is_accepted(&self.entry)
     }
 
     #[inline]

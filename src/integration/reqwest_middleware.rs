@@ -160,7 +160,11 @@ impl Middleware for BearerAuthMiddleware {
         }
         let refused = response.status() == StatusCode::UNAUTHORIZED;
         let Some(mut again) = original.filter(|_| refused) else {
-            Authorizer::answered(&sent, response.status());
+            if refused {
+                self.authorizer.replace(&sent);
+            } else {
+                Authorizer::answered(&sent, response.status());
+            }
             return Ok(response);
         };
         let renewal = match Origin::of(&uri) {

@@ -51,7 +51,7 @@ enum Watch<S, B> {
     /// The request is kept for a resend.
     First(Used<S>, Original<B>),
     /// The request cannot be resent.
-    Only(Sent),
+    Only(Used<S>),
     Second(Sent, Option<Lesson>, Arc<Authorizer>),
 }
 
@@ -134,39 +134,24 @@ where
 
     /// After the request has been sent.
     #[inline]
-    pub(super) fn sent(future: S::Future, used: Used<S>, original: Original<B>) -> Self {
+    pub(super) fn sent(future: S::Future, used: Used<S>, original: Option<Original<B>>) -> Self {
         Self {
             state: State::Sending {
                 future,
-                watch: Watch::First(used, original),
+                watch: Watch::for_answer(used, original),
             },
-        }
-    }
-
-    /// After a request has been sent with `sent` that cannot be sent again.
-    #[inline]
-    pub(super) fn sent_once(future: S::Future, sent: &Sent) -> Self {
-        let watch = if sent.is_proven() {
-            // There is nothing to be learned from the answer.
-            Watch::Nothing
-        } else {
-            Watch::Only(sent.clone())
-        };
-        Self {
-            state: State::Sending { future, watch },
         }
     }
 
     pub(super) fn sending(
         ready: &mut S,
-        request: Request<B>,
-        sent: Sent,
-        core: Arc<Core<S>>,
+        mut request: Request<B>,
+        used: Used<S>,
         original: Option<Original<B>>,
     ) -> Self {
-        Self {
-            state: State::send(ready, request, sent, Then::First(core, original)),
-        }
+        let token = used.sent().header_value();
+        request.headers_mut().insert(AUTHORIZATION, token);
+        Self::sent(ready.call(request), used, original)
     }
 
     pub(super) fn waiting(
@@ -199,10 +184,7 @@ where
         Self::Sending {
             future: ready.call(request),
             watch: match then {
-                Then::First(core, Some(original)) => {
-                    Watch::First(Used::Parts(sent, core), original)
-                }
-                Then::First(_, None) => Watch::Only(sent),
+                Then::First(core, original) => Watch::for_answer(Used::Parts(sent, core), original),
                 Then::Resend(resend) => Watch::Second(sent, resend.lesson, resend.authorizer),
             },
         }
@@ -258,11 +240,18 @@ enum Answer<S, B, R> {
 }
 
 impl<S, B> Watch<S, B> {
+    #[inline]
+    fn for_answer(used: Used<S>, original: Option<Original<B>>) -> Self {
+        match original {
+            Some(original) => Self::First(used, original),
+            None => Self::Only(used),
+        }
+    }
+
     /// Takes in how the server liked the token.
     fn learn(&self, status: StatusCode) {
         match self {
-            Self::First(used, _) => Authorizer::answered(used.sent(), status),
-            Self::Only(sent) => Authorizer::answered(sent, status),
+            Self::First(used, _) | Self::Only(used) => Authorizer::answered(used.sent(), status),
             Self::Second(sent, lesson, authorizer) => {
                 authorizer.answered_resend(sent, lesson.as_ref(), status);
             }
@@ -274,12 +263,18 @@ impl<S, B> Watch<S, B> {
     #[cold]
     fn refused<R>(self, response: Response<R>) -> Answer<S, B, R> {
         self.learn(response.status());
-        if let Self::First(used, Original { head, body }) = self {
-            if let Some(again) = head.restore(body) {
-                if let Ok(origin) = Origin::of(again.uri()) {
-                    let core = Arc::clone(used.core());
-                    let headers = response.headers();
-                    let renewal = core.authorizer.renew(&origin, used.sent(), headers);
+        match self {
+            Self::First(used, Original { head, body }) => {
+                let core = Arc::clone(used.core());
+                let again = head.restore(body);
+                let renewal = again.as_ref().and_then(|again| {
+                    let origin = Origin::of(again.uri()).ok()?;
+                    Some(
+                        core.authorizer
+                            .renew(&origin, used.sent(), response.headers()),
+                    )
+                });
+                if let (Some(again), Some(renewal)) = (again, renewal) {
                     return Answer::Renew(Box::new(Pause::Renewing {
                         renewal,
                         refusal: response,
@@ -288,6 +283,10 @@ impl<S, B> Watch<S, B> {
                     }));
                 }
             }
+            // For the next request: where no body can be sent twice, nothing
+            // else would ever replace the token before it is due.
+            Self::Only(used) => used.core().authorizer.replace(used.sent()),
+            Self::Nothing | Self::Second(..) => {}
         }
         Answer::Final(response)
     }

@@ -243,10 +243,7 @@ where
     }
     supply.hit();
     let future = inner.call(request);
-    match original {
-        Some(original) => ResponseFuture::sent(future, Used::Supply(Arc::clone(supply)), original),
-        None => ResponseFuture::sent_once(future, supply.known.sent()),
-    }
+    ResponseFuture::sent(future, Used::Supply(Arc::clone(supply)), original)
 }
 
 /// Takes back what was appended to values that were there before. To append
@@ -346,7 +343,8 @@ impl<S, P> BearerAuth<S, P> {
             Found::Token { sent, lessons } => {
                 self.remember(request.uri(), &sent, lessons, last);
                 let original = Original::keep(&request, &self.replay);
-                ResponseFuture::sending(&mut self.inner, request, sent, core, original)
+                let used = Used::Parts(sent, core);
+                ResponseFuture::sending(&mut self.inner, request, used, original)
             }
             Found::NotYet(slot) => {
                 let next = self.inner.clone();

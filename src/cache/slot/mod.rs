@@ -205,12 +205,6 @@ impl Slot {
         hits
     }
 
-    /// Whether a server has accepted the token of `entry`.
-    #[inline]
-    pub(crate) fn is_accepted(&self, entry: &Entry) -> bool {
-        self.accepted.load(Ordering::Relaxed) >= entry.generation
-    }
-
     /// Notes that a server took `generation` for good.
     #[inline]
     pub(crate) fn mark_accepted(&self, generation: u64) {
