@@ -43,11 +43,10 @@ impl Learned {
     }
 
     pub(super) fn of(&self, origin: &Origin<'_>) -> Option<Demand> {
-        let remembered = self.remembered.load();
-        if remembered.is_empty() {
+        if self.count() == 0 {
             return None;
         }
-        remembered.get(&place(origin)).cloned()
+        self.remembered.load().get(&place(origin)).cloned()
     }
 
     /// Whether a token may be fetched because `origin` asks for `demand`. The

@@ -184,6 +184,11 @@ impl TokenCache {
     /// Can be dropped at any time; the fetch goes on for the others.
     pub async fn token_for(&self, request: &TokenRequest) -> Result<AccessToken, Error> {
         let slot = self.slot_of(request)?;
+        if request.refused().is_none() {
+            if let Some(entry) = slot.current(self.source(), self.coarse_now()) {
+                return Ok(entry.token.clone());
+            }
+        }
         let refused = request.refused().and_then(|token| slot.entry_of(token));
         let entry = match &refused {
             Some(refused) => {

@@ -33,7 +33,9 @@ pub struct BearerAuth<S, P = ReplayCheap> {
     /// For a service that is called more than once.
     own: Option<Arc<Supply<S>>>,
     /// How many calls in a row were not served by what is its own.
-    others: u8,
+    others: u16,
+    /// How many there have to be until something else becomes its own.
+    calls_for_another: u16,
 }
 
 /// What all clones of a service share.
@@ -66,10 +68,12 @@ pub(super) struct Supply<S> {
 }
 
 /// With how many calls in a row for something else a service makes that its
-/// own: if it has nothing that is still good, and if it has. To make it costs
-/// as much as some ten calls save.
-const CALLS_WITHOUT: u8 = 2;
-const CALLS_FOR_ANOTHER: u8 = 16;
+/// own, which costs as much as some ten calls save: if it has nothing that is
+/// still good, and if it has. For one that is called for ever other places the
+/// latter grows.
+const CALLS_WITHOUT: u16 = 2;
+const LEAST_CALLS_FOR_ANOTHER: u16 = 16;
+const MOST_CALLS_FOR_ANOTHER: u16 = 4096;
 
 /// What a request was sent with, for as long as it is under way.
 pub(super) enum Used<S> {
@@ -157,6 +161,7 @@ impl<S: Clone, P> BearerAuth<S, P> {
             replay,
             own: None,
             others: 0,
+            calls_for_another: LEAST_CALLS_FOR_ANOTHER,
         }
     }
 }
@@ -181,6 +186,7 @@ impl<S: Clone, P: Clone> Clone for BearerAuth<S, P> {
             replay: self.replay.clone(),
             own: None,
             others: 0,
+            calls_for_another: LEAST_CALLS_FOR_ANOTHER,
         }
     }
 }
@@ -265,22 +271,27 @@ impl<S, P> BearerAuth<S, P> {
     /// Whether a request to `uri` that is sent with `sent` is one too many
     /// without a supply of this service's own for that.
     fn wants_own(&mut self, sent: &Sent, uri: &Uri) -> bool {
-        let calls = match &self.own {
+        let has_good = match &self.own {
             Some(own) if own.known.sent().is(sent) && own.known.is_for(uri) => return false,
-            Some(own) if own.known.sent().is_newest() => CALLS_FOR_ANOTHER,
-            _ => CALLS_WITHOUT,
+            Some(own) => own.known.sent().is_newest(),
+            None => false,
         };
         self.others += 1;
-        let wants = self.others >= calls;
-        if wants {
-            self.others = 0;
+        if !has_good {
+            self.calls_for_another = LEAST_CALLS_FOR_ANOTHER;
+            return self.others >= CALLS_WITHOUT;
         }
-        wants
+        if self.others < self.calls_for_another {
+            return false;
+        }
+        self.calls_for_another = (self.calls_for_another * 2).min(MOST_CALLS_FOR_ANOTHER);
+        true
     }
 
     fn make_own(&mut self, known: Known) {
         let own = Supply::own(known, &self.shared.core);
         self.own = Some(Arc::new(own));
+        self.others = 0;
     }
 
     /// For a request that this service has nothing for: it may be a clone for
