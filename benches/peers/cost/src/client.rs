@@ -1,0 +1,143 @@
+//! What is measured: something that sends requests.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+
+use http::Request;
+use tower::Service;
+
+use crate::request::{Body, request};
+
+/// Sends requests of its own type.
+pub(crate) trait Client: Clone + Send + 'static {
+    type Request: Send + 'static;
+
+    /// A request whose header map has room for so many headers.
+    fn request(capacity: usize) -> Self::Request;
+
+    /// Sends it by handing a future to `run`.
+    fn send(&mut self, request: Self::Request, run: &impl Run);
+}
+
+/// Drives the future of one request.
+pub(crate) trait Run {
+    fn run<F: Future>(&self, future: F);
+}
+
+/// Expects the answer at the first poll: the token is at hand and nobody else
+/// asks for it.
+struct AtOnce;
+
+impl Run for AtOnce {
+    fn run<F: Future>(&self, future: F) {
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(
+            pin!(future).poll(&mut cx).is_ready(),
+            "it waits, though its token is at hand"
+        );
+    }
+}
+
+/// Sleeps until it is woken: other threads may hold the library's lock.
+struct Parking(Waker);
+
+impl Parking {
+    fn here() -> Self {
+        struct Unpark(Thread);
+
+        impl Wake for Unpark {
+            fn wake(self: Arc<Self>) {
+                self.0.unpark();
+            }
+
+            fn wake_by_ref(self: &Arc<Self>) {
+                self.0.unpark();
+            }
+        }
+
+        Self(Waker::from(Arc::new(Unpark(thread::current()))))
+    }
+}
+
+impl Run for Parking {
+    fn run<F: Future>(&self, future: F) {
+        let mut future = pin!(future);
+        let mut cx = Context::from_waker(&self.0);
+        while let Poll::Pending = future.as_mut().poll(&mut cx) {
+            thread::park();
+        }
+    }
+}
+
+/// What callgrind counts the instructions of.
+#[inline(never)]
+fn measured<C: Client>(client: &mut C, request: C::Request, run: &impl Run) {
+    client.send(request, run);
+}
+
+/// A [`Client`] whose type is forgotten.
+pub trait Subject: Send {
+    /// Makes so many requests. Sends them when the returned function is called.
+    fn prepare<'a>(&'a mut self, capacity: usize, count: usize) -> Box<dyn FnOnce() + 'a>;
+
+    /// The same where other threads use the same token.
+    fn prepare_beside_others<'a>(
+        &'a mut self,
+        capacity: usize,
+        count: usize,
+    ) -> Box<dyn FnOnce() + 'a>;
+
+    fn another(&self) -> Box<dyn Subject>;
+}
+
+impl<C: Client> Subject for C {
+    fn prepare<'a>(&'a mut self, capacity: usize, count: usize) -> Box<dyn FnOnce() + 'a> {
+        let requests: Vec<_> = (0..count).map(|_| C::request(capacity)).collect();
+        Box::new(move || {
+            for request in requests {
+                measured(self, request, &AtOnce);
+            }
+        })
+    }
+
+    fn prepare_beside_others<'a>(
+        &'a mut self,
+        capacity: usize,
+        count: usize,
+    ) -> Box<dyn FnOnce() + 'a> {
+        let requests: Vec<_> = (0..count).map(|_| C::request(capacity)).collect();
+        let parking = Parking::here();
+        Box::new(move || {
+            for request in requests {
+                measured(self, request, &parking);
+            }
+        })
+    }
+
+    fn another(&self) -> Box<dyn Subject> {
+        Box::new(self.clone())
+    }
+}
+
+/// A tower service as a client.
+#[derive(Clone)]
+pub(crate) struct Tower<S>(pub(crate) S);
+
+impl<S> Client for Tower<S>
+where
+    S: Service<Request<Body>> + Clone + Send + 'static,
+{
+    type Request = Request<Body>;
+
+    fn request(capacity: usize) -> Request<Body> {
+        request(capacity)
+    }
+
+    fn send(&mut self, request: Request<Body>, run: &impl Run) {
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(self.0.poll_ready(&mut cx).is_ready());
+        run.run(self.0.call(request));
+    }
+}

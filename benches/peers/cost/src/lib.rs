@@ -1,0 +1,38 @@
+//! What one request costs through each library while its token is at hand.
+
+mod cases;
+mod client;
+mod measure;
+mod options;
+mod peers;
+mod table;
+mod threads;
+
+// The same request, service and hand-written insert as in the crate's own
+// benchmarks and in the gate of its CI.
+#[path = "../../../support/request.rs"]
+mod request;
+
+pub use cases::{Case, Family, all, named};
+pub use client::Subject;
+pub use measure::{CAPACITIES, FULL, ROOMY, median, per_call};
+pub use options::Options;
+pub use table::{Row, print};
+pub use threads::{Threads, in_threads};
+
+use std::sync::LazyLock;
+use tokio::runtime::{EnterGuard, Runtime};
+
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap()
+});
+
+/// Where the libraries' background tasks run; some ask for it in each call too.
+#[must_use]
+pub fn enter() -> EnterGuard<'static> {
+    RUNTIME.enter()
+}
