@@ -8,6 +8,9 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 command -v valgrind >/dev/null || { echo "needs valgrind" >&2; exit 2; }
 target=${CARGO_TARGET_DIR:-$PWD/target}/peers-cost
+# Each library gets its token from a stub; none may look for another source.
+unset GCE_METADATA_HOST
+export NO_PROXY=127.0.0.1 no_proxy=127.0.0.1
 cargo build --quiet --release --locked --manifest-path benches/peers/cost/Cargo.toml --target-dir "$target"
 table=$("$target/release/cost" "$@")
 echo "$(date -u +%F), $(uname -sm), $(nproc) cores, $(rustc --version | cut -d' ' -f1,2), release profile:"

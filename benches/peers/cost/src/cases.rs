@@ -143,6 +143,8 @@ fn tower_bearer() -> [Case; 4] {
     ]
 }
 
-pub(crate) fn subject(client: impl Client) -> Box<dyn Subject> {
+/// A client that has its token already.
+pub(crate) fn subject(mut client: impl Client) -> Box<dyn Subject> {
+    client.warm_up();
     Box::new(client)
 }

@@ -8,6 +8,7 @@ use std::thread::{self, Thread};
 use http::Request;
 use tower::Service;
 
+use crate::measure::FULL;
 use crate::request::{Body, request};
 
 /// Sends requests of its own type.
@@ -19,6 +20,14 @@ pub(crate) trait Client: Clone + Send + 'static {
 
     /// Sends it by handing a future to `run`.
     fn send(&mut self, request: Self::Request, run: &impl Run);
+
+    /// Does what is done once, and not for each request, apart from what is
+    /// counted.
+    fn warm_up(&mut self) {
+        for _ in 0..16 {
+            self.send(Self::request(FULL), &Parking::here());
+        }
+    }
 }
 
 /// Drives the future of one request.

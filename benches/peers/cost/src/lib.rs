@@ -2,11 +2,14 @@
 
 mod cases;
 mod client;
+mod fallible;
 mod measure;
 mod options;
 mod peers;
 mod table;
 mod threads;
+mod token_server;
+mod wrapper;
 
 // The same request, service and hand-written insert as in the crate's own
 // benchmarks and in the gate of its CI.
@@ -35,4 +38,9 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 #[must_use]
 pub fn enter() -> EnterGuard<'static> {
     RUNTIME.enter()
+}
+
+/// Runs what a library does once, before anything is measured.
+fn block_on<F: Future>(future: F) -> F::Output {
+    RUNTIME.block_on(future)
 }

@@ -64,12 +64,21 @@ fn library(case: &Case) -> String {
     }
 }
 
+/// The version that this package depends on, which may be one of several that
+/// are locked.
 fn locked_version(package: &str) -> &'static str {
     const LOCK: &str = include_str!("../Cargo.lock");
-    let name = format!("name = \"{package}\"");
-    LOCK.lines()
-        .skip_while(|line| *line != name)
-        .nth(1)
-        .and_then(|line| line.strip_prefix("version = ")?.split('"').nth(1))
-        .unwrap()
+    let own = concat!("name = \"", env!("CARGO_PKG_NAME"), "\"");
+    let one_of_several = LOCK
+        .split("\n\n")
+        .find(|entry| entry.contains(own))
+        .and_then(|entry| {
+            let start = format!("\n \"{package} ");
+            entry.split_once(&start)?.1.split('"').next()
+        });
+    let only_one = || {
+        let start = format!("name = \"{package}\"\nversion = \"");
+        LOCK.split_once(&start)?.1.split('"').next()
+    };
+    one_of_several.or_else(only_one).unwrap()
 }

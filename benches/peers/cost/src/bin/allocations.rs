@@ -9,8 +9,6 @@ fn main() {
     let _context = enter();
     let name = std::env::args().nth(1).expect("allocations CASE");
     let mut subject = named(&name).expect("no such case").make();
-    // What is allocated once, and not for each request.
-    subject.prepare(FULL, 16)();
     let send = subject.prepare(FULL, REQUESTS);
     let counted = allocation_counter::measure(send);
     let each = |total: u64| total as f64 / REQUESTS as f64;

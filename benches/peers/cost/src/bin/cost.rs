@@ -73,9 +73,6 @@ impl Times {
             per_call: vec![Default::default(); cases.len()],
             throughput: vec![Default::default(); cases.len()],
         };
-        for subject in &mut subjects {
-            per_call(&mut **subject, FULL);
-        }
         for round in 1..=rounds {
             for (subject, figures) in subjects.iter_mut().zip(&mut times.per_call) {
                 for (capacity, figures) in CAPACITIES.into_iter().zip(figures) {
@@ -147,8 +144,6 @@ fn instructions(case: &Case) -> f64 {
 fn send_under_callgrind(name: &str) {
     const BATCH: usize = 256;
     let mut subject = named(name).expect("no such case").make();
-    // What is done once, and not for each request.
-    subject.prepare(FULL, 16)();
     for _ in 0..REQUESTS / BATCH {
         subject.prepare(FULL, BATCH)();
     }

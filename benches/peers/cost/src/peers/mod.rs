@@ -1,6 +1,14 @@
 //! The other libraries, each with a stub where it would get its token.
 
+mod aliri;
+mod aws;
 mod azure;
+mod cf_gears;
+mod google;
+mod kube;
+mod object_store;
+mod reqsign;
+mod tower_filter;
 mod tower_http;
 
 use crate::Case;
@@ -8,6 +16,14 @@ use crate::Case;
 pub(crate) fn all() -> Vec<Case> {
     let mut cases = Vec::new();
     cases.extend(tower_http::cases());
+    cases.extend(tower_filter::cases());
     cases.extend(azure::cases());
+    cases.extend(google::cases());
+    cases.extend(aws::cases());
+    cases.extend(kube::cases());
+    cases.extend(reqsign::cases());
+    cases.extend(object_store::cases());
+    cases.extend(cf_gears::cases());
+    cases.extend(aliri::cases());
     cases
 }
