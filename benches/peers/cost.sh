@@ -9,7 +9,7 @@ cd "$(dirname "$0")/../.."
 command -v valgrind >/dev/null || { echo "needs valgrind" >&2; exit 2; }
 target=${CARGO_TARGET_DIR:-$PWD/target}/peers-cost
 # Each library gets its token from a stub; none may look for another source.
-unset GCE_METADATA_HOST
+unset GCE_METADATA_HOST GOOGLE_APPLICATION_CREDENTIALS
 export NO_PROXY=127.0.0.1 no_proxy=127.0.0.1
 cargo build --quiet --release --locked --manifest-path benches/peers/cost/Cargo.toml --target-dir "$target"
 table=$("$target/release/cost" "$@")

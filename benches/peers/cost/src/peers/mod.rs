@@ -4,12 +4,15 @@ mod aliri;
 mod aws;
 mod azure;
 mod cf_gears;
+mod gcp_auth;
 mod google;
+mod huskarl;
 mod kube;
 mod object_store;
 mod reqsign;
 mod tower_filter;
 mod tower_http;
+mod yup_oauth2;
 
 use crate::Case;
 
@@ -25,5 +28,8 @@ pub(crate) fn all() -> Vec<Case> {
     cases.extend(object_store::cases());
     cases.extend(cf_gears::cases());
     cases.extend(aliri::cases());
+    cases.extend(gcp_auth::cases());
+    cases.extend(yup_oauth2::cases());
+    cases.extend(huskarl::cases());
     cases
 }

@@ -1,11 +1,10 @@
 //! What users build from tower's filter and a lock, when the token changes.
 
-use std::pin::Pin;
 use std::sync::{Arc, RwLock};
 
 use http::Request;
 use tower::BoxError;
-use tower::filter::{AsyncFilter, AsyncPredicate};
+use tower::filter::AsyncFilter;
 
 use crate::Case;
 use crate::cases::subject;
@@ -19,23 +18,14 @@ pub(super) fn cases() -> [Case; 1] {
         "AsyncFilter, RwLock<String>",
         || {
             let token = Arc::new(RwLock::new(token()));
-            subject(Tower(AsyncFilter::new(Inner, Locked(token))))
+            let predicate = move |mut request: Request<Body>| {
+                let token = token.clone();
+                async move {
+                    insert_bearer(request.headers_mut(), &token.read().unwrap());
+                    Ok::<_, BoxError>(request)
+                }
+            };
+            subject(Tower(AsyncFilter::new(Inner, predicate)))
         },
     )]
-}
-
-#[derive(Clone)]
-struct Locked(Arc<RwLock<String>>);
-
-impl AsyncPredicate<Request<Body>> for Locked {
-    type Future = Pin<Box<dyn Future<Output = Result<Request<Body>, BoxError>> + Send>>;
-    type Request = Request<Body>;
-
-    fn check(&mut self, mut request: Request<Body>) -> Self::Future {
-        let token = self.0.clone();
-        Box::pin(async move {
-            insert_bearer(request.headers_mut(), &token.read().unwrap());
-            Ok(request)
-        })
-    }
 }
