@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Wake, Waker};
 use std::thread::{self, Thread};
 
 use http::Request;
@@ -74,7 +74,7 @@ impl Run for Parking {
     fn run<F: Future>(&self, future: F) {
         let mut future = pin!(future);
         let mut cx = Context::from_waker(&self.0);
-        while let Poll::Pending = future.as_mut().poll(&mut cx) {
+        while future.as_mut().poll(&mut cx).is_pending() {
             thread::park();
         }
     }

@@ -24,7 +24,12 @@ pub use table::{Row, print};
 pub use threads::{Threads, in_threads};
 
 use std::sync::LazyLock;
+use std::time::Duration;
+
 use tokio::runtime::{EnterGuard, Runtime};
+
+/// No library is to renew its token while it is measured.
+const TOKEN_LIFETIME: Duration = Duration::from_hours(24);
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_multi_thread()
@@ -35,7 +40,6 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 });
 
 /// Where the libraries' background tasks run; some ask for it in each call too.
-#[must_use]
 pub fn enter() -> EnterGuard<'static> {
     RUNTIME.enter()
 }

@@ -21,7 +21,6 @@ pub struct Row {
 /// # Panics
 ///
 /// If none is.
-#[expect(clippy::print_stdout, reason = "it is what the program is for")]
 pub fn print(rows: &[Row]) {
     let by_hand = rows.iter().find(|row| row.case.is_by_hand()).unwrap();
     println!(

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
+use crate::TOKEN_LIFETIME;
 use crate::request::token;
 
 /// A library that came back for more would have no token at hand.
@@ -35,8 +36,9 @@ fn answer(mut connection: &TcpStream) -> std::io::Result<()> {
     }
     request.read_exact(&mut vec![0; length])?;
     let body = format!(
-        r#"{{"access_token":"{}","expires_in":86400,"token_type":"Bearer"}}"#,
-        token()
+        r#"{{"access_token":"{}","expires_in":{},"token_type":"Bearer"}}"#,
+        token(),
+        TOKEN_LIFETIME.as_secs()
     );
     write!(
         connection,

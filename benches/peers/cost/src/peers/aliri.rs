@@ -10,12 +10,12 @@ use http::header::HeaderMap;
 use crate::cases::subject;
 use crate::request::token;
 use crate::wrapper::{Authorize, Wrapper, insert_bearer};
-use crate::{Case, block_on};
+use crate::{Case, TOKEN_LIFETIME, block_on};
 
 pub(super) fn cases() -> [Case; 1] {
     [Case::library("aliri_tokens", "TokenWatcher", || {
         let source = ConstTokenSource::new(AccessToken::new(token()))
-            .with_token_valid_for(DurationSecs(86_400));
+            .with_token_valid_for(DurationSecs(TOKEN_LIFETIME.as_secs()));
         let watcher = block_on(TokenWatcher::spawn_from_token_source(
             source,
             NullJitter,

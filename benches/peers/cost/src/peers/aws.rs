@@ -1,6 +1,7 @@
 //! The identity cache of AWS's clients.
 
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
 use aws_smithy_async::time::{SharedTimeSource, SystemTimeSource};
@@ -15,12 +16,11 @@ use aws_smithy_runtime_api::client::runtime_components::{
 };
 use aws_smithy_types::config_bag::ConfigBag;
 use http::header::HeaderMap;
-use std::sync::Arc;
 
-use crate::Case;
 use crate::cases::subject;
 use crate::request::token;
 use crate::wrapper::{Authorize, Wrapper, insert_bearer};
+use crate::{Case, TOKEN_LIFETIME};
 
 pub(super) fn cases() -> [Case; 1] {
     [Case::library(
@@ -71,7 +71,7 @@ impl ResolveIdentity for Resolver {
         _: &'a RuntimeComponents,
         _: &'a ConfigBag,
     ) -> IdentityFuture<'a> {
-        let ends = Some(SystemTime::now() + Duration::from_secs(86_400));
+        let ends = Some(SystemTime::now() + TOKEN_LIFETIME);
         IdentityFuture::ready(Ok(Identity::new(Token::new(token(), ends), ends)))
     }
 }

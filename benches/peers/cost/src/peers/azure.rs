@@ -2,7 +2,6 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use azure_core::Bytes;
@@ -15,7 +14,7 @@ use azure_core::time::OffsetDateTime;
 
 use crate::cases::subject;
 use crate::client::{Client, Run};
-use crate::{Case, Family, request};
+use crate::{Case, Family, TOKEN_LIFETIME, request};
 
 pub(super) fn cases() -> [Case; 2] {
     [
@@ -93,7 +92,7 @@ impl TokenCredential for Credential {
         _: &[&str],
         _: Option<TokenRequestOptions<'_>>,
     ) -> azure_core::Result<AccessToken> {
-        let ends = OffsetDateTime::now_utc() + Duration::from_secs(86_400);
+        let ends = OffsetDateTime::now_utc() + TOKEN_LIFETIME;
         Ok(AccessToken::new(request::token(), ends))
     }
 }

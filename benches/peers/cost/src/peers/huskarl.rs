@@ -10,10 +10,10 @@ use huskarl::core::platform::{MaybeSendBoxFuture, SystemTime};
 use huskarl::grant::core::{RawTokenResponse, TokenResponse};
 use tower::Service as _;
 
-use crate::Case;
 use crate::cases::subject;
 use crate::client::{Client, Run};
 use crate::request::{Body, Inner, request, token};
+use crate::{Case, TOKEN_LIFETIME};
 
 pub(super) fn cases() -> [Case; 1] {
     [Case::library("huskarl", "HttpAuthorizer", || {
@@ -54,7 +54,7 @@ impl TokenSource for Source {
         let response = RawTokenResponse::builder()
             .access_token(token())
             .token_type("Bearer")
-            .expires_in(86_400)
+            .expires_in(TOKEN_LIFETIME.as_secs())
             .build()
             .into_token_response(None, SystemTime::now())
             .unwrap();

@@ -1,4 +1,4 @@
-//! The signer of OpenDAL's storage clients.
+//! The signer of `OpenDAL`'s storage clients.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use reqsign_core::time::Timestamp;
 use reqsign_core::{Context, ProvideCredential, Result, SignRequest, Signer, SigningCredential};
 use tower::Service as _;
 
-use crate::Case;
 use crate::cases::subject;
 use crate::client::{Client, Run};
 use crate::request::{Body, Inner, request, token};
 use crate::wrapper::insert_bearer;
+use crate::{Case, TOKEN_LIFETIME};
 
 pub(super) fn cases() -> [Case; 1] {
     [Case::library("reqsign-core", "Signer", || {
@@ -48,7 +48,7 @@ struct Token {
 
 impl SigningCredential for Token {
     fn is_valid(&self) -> bool {
-        self.is_valid_at(Timestamp::now() + Duration::from_secs(120))
+        self.is_valid_at(Timestamp::now() + Duration::from_mins(2))
     }
 
     fn is_valid_at(&self, time: Timestamp) -> bool {
@@ -65,7 +65,7 @@ impl ProvideCredential for Provider {
     async fn provide_credential(&self, _: &Context) -> Result<Option<Token>> {
         Ok(Some(Token {
             access_token: token(),
-            expires_at: Timestamp::now() + Duration::from_secs(86_400),
+            expires_at: Timestamp::now() + TOKEN_LIFETIME,
         }))
     }
 }
