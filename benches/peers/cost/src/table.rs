@@ -24,7 +24,7 @@ pub struct Row {
 pub fn print(rows: &[Row]) {
     let by_hand = rows.iter().find(|row| row.case.is_by_hand()).unwrap();
     println!(
-        "| | case | added ns | × (b) | added ns, roomy map | × (b) | added instructions | × (b) | added allocations | added bytes | 2 threads: calls/µs | against 1 thread |"
+        "| library | case | added ns | × (b) | added ns, roomy map | × (b) | added instructions | × (b) | added allocations | added bytes | 2 threads: calls/µs | against 1 thread |"
     );
     println!("| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |");
     for row in rows {
