@@ -4,13 +4,19 @@
 #[path = "support/issuer.rs"]
 mod issuer;
 
+use std::convert::Infallible;
+use std::future::ready;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Empty;
 use issuer::{HOUR, issuer, token};
+use tower::{Layer as _, Service as _, ServiceExt as _};
 use tower_bearer::testing::ManualRuntime;
 use tower_bearer::{
-    AccessToken, Claims, Error, ErrorKind, KeyStatus, Principal, PrincipalType, Runtime as _,
-    TenantId, TokenCache, TokenRequest,
+    AccessToken, BearerAuthLayer, Claims, Error, ErrorKind, FixedAudience, KeyStatus, Principal,
+    PrincipalType, Runtime as _, TenantId, TokenCache, TokenRequest,
 };
 
 const VAULT: &str = "https://vault.azure.net";
@@ -150,6 +156,36 @@ async fn keys_come_in_order_with_tenant_and_claims() {
         (VAULT.to_owned(), Some(tenant), None),
     ];
     assert_eq!(keys, expected);
+}
+
+/// Services that go on being called count for themselves; when they are gone
+/// their count is not.
+#[tokio::test]
+async fn every_request_with_a_token_at_hand_is_a_hit() {
+    let (credential, _) = issuer(|number, _| async move { token(number) });
+    let tokens = TokenCache::new(credential);
+    let layer = BearerAuthLayer::new(tokens.clone(), FixedAudience::new(VAULT));
+    let server =
+        |_: Request<Empty<Bytes>>| ready(Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())));
+    let client = layer.layer(tower::service_fn(server));
+    tokens.token(VAULT).await.unwrap();
+    let mut hits = 0;
+    for clients in [1, 7, 40] {
+        let mut clients: Vec<_> = (0..clients).map(|_| client.clone()).collect();
+        for _ in 0..10 {
+            for client in &mut clients {
+                for host in ["a", "a", "b"] {
+                    let request = Request::get(format!("https://{host}.example.com/"))
+                        .body(Empty::new())
+                        .unwrap();
+                    client.ready().await.unwrap().call(request).await.unwrap();
+                    hits += 1;
+                }
+            }
+        }
+        assert_eq!(only(&tokens).hits(), hits);
+    }
+    assert_eq!(only(&tokens).hits(), hits);
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! Hosts of one's own, and the audience of each.
 
-use std::collections::HashMap;
-
+use hashbrown::HashMap;
 use http::uri::{Authority, Scheme};
 
 use super::origin::{label_suffixes, refused};
@@ -239,7 +238,7 @@ impl Pattern {
             ));
         }
         Ok(Self {
-            host: key,
+            host: key.into_owned(),
             port,
             below,
             loopback: !below && origin.is_loopback(),

@@ -21,6 +21,8 @@ use crate::{Error, ErrorKind};
 pub struct Origin<'a> {
     scheme: &'a Scheme,
     authority: &'a Authority,
+    /// As `authority` has it, which looks for it each time.
+    host: &'a str,
 }
 
 impl<'a> Origin<'a> {
@@ -41,7 +43,11 @@ impl<'a> Origin<'a> {
     }
 
     pub(crate) fn new(scheme: &'a Scheme, authority: &'a Authority) -> Self {
-        Self { scheme, authority }
+        Self {
+            scheme,
+            authority,
+            host: authority.host(),
+        }
     }
 
     /// The scheme.
@@ -72,7 +78,7 @@ impl<'a> Origin<'a> {
     pub fn port(&self) -> Option<u16> {
         let text = self.authority.as_str();
         let host_and_port = text.rsplit_once('@').map_or(text, |(_, rest)| rest);
-        match host_and_port.strip_prefix(self.authority.host())? {
+        match host_and_port.strip_prefix(self.host)? {
             "" if self.is_https() => Some(443),
             "" if *self.scheme == Scheme::HTTP => Some(80),
             "" => None,
@@ -97,8 +103,12 @@ impl<'a> Origin<'a> {
     /// names and hosts that only some parsers accept.
     #[must_use]
     pub fn domain(&self) -> Option<String> {
-        let host = self.authority.host();
-        let host = host.strip_suffix('.').unwrap_or(host);
+        self.domain_key().map(Cow::into_owned)
+    }
+
+    /// [`domain`](Self::domain), borrowed where it stands like that in the URI.
+    pub(crate) fn domain_key(&self) -> Option<Cow<'a, str>> {
+        let host = self.host.strip_suffix('.').unwrap_or(self.host);
         if host.len() > 253 || !host.split('.').all(is_ldh_label) {
             return None;
         }
@@ -109,14 +119,21 @@ impl<'a> Origin<'a> {
             || last
                 .get(..2)
                 .is_some_and(|hex| hex.eq_ignore_ascii_case("0x"));
-        (!numeric).then(|| host.to_ascii_lowercase())
+        if numeric {
+            return None;
+        }
+        Some(if host.bytes().any(|b| b.is_ascii_uppercase()) {
+            Cow::Owned(host.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(host)
+        })
     }
 
     /// The host, if it is written as an IP address: four decimal numbers, or
     /// IPv6 in brackets.
     #[must_use]
     pub fn ip(&self) -> Option<IpAddr> {
-        let host = self.authority.host();
+        let host = self.host;
         if let Some(v6) = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
             return v6.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
         }
@@ -132,7 +149,7 @@ impl<'a> Origin<'a> {
     pub fn is_loopback(&self) -> bool {
         match self.ip() {
             Some(ip) => ip.is_loopback(),
-            None => self.domain().is_some_and(|name| name == "localhost"),
+            None => self.domain_key().is_some_and(|name| name == "localhost"),
         }
     }
 
@@ -154,7 +171,7 @@ impl<'a> Origin<'a> {
         &self,
         rule: impl FnOnce(&str) -> Option<Audience>,
     ) -> Result<Option<Audience>, Error> {
-        let Some(domain) = self.domain() else {
+        let Some(domain) = self.domain_key() else {
             return Ok(None);
         };
         let audience = rule(&domain);
@@ -166,9 +183,9 @@ impl<'a> Origin<'a> {
 
     /// The host as rules spell it: the domain, or the address without
     /// brackets. No address can be mistaken for a domain.
-    pub(crate) fn host_key(&self) -> Option<String> {
-        self.domain()
-            .or_else(|| self.ip().map(|address| address.to_string()))
+    pub(crate) fn host_key(&self) -> Option<Cow<'a, str>> {
+        self.domain_key()
+            .or_else(|| self.ip().map(|address| Cow::Owned(address.to_string())))
     }
 
     pub(crate) fn require_secure(&self, host: &str) -> Result<(), Error> {
@@ -212,7 +229,7 @@ impl fmt::Debug for Origin<'_> {
         // Not the authority: its user information may hold a password.
         f.debug_struct("Origin")
             .field("scheme", &self.scheme.as_str())
-            .field("host", &self.authority.host())
+            .field("host", &self.host)
             .field("port", &self.port())
             .field("has_userinfo", &self.has_userinfo())
             .finish()

@@ -2,7 +2,6 @@
 //! and its relatives for other clients decide alike, without sending anything.
 
 mod learned;
-mod routes;
 
 use std::fmt;
 use std::future::Future;
@@ -14,12 +13,11 @@ use std::time::Duration;
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 
-use crate::cache::{Acquire, Entry, Slot, TokenCache};
+use crate::cache::{Acquire, Entry, Hits, Slot, TokenCache};
 use crate::challenge::{Challenge, ClaimsChallenges, Demand, FollowChallenge};
 use crate::runtime::Timestamp;
 use crate::{Audience, Error, ErrorKind, Origin, ResolveAudience};
 use learned::Learned;
-use routes::Routes;
 
 /// How long a 401 is kept back for a new token. It is an answer, and holds a
 /// connection.
@@ -61,47 +59,66 @@ pub(crate) struct Authorizer {
     pub(crate) existing_header: ExistingHeader,
     pub(crate) token_timeout: Option<Duration>,
     learned: Arc<Learned>,
-    routes: Arc<Routes>,
 }
 
-/// Where tokens for one origin come from.
-#[derive(Debug)]
-pub(crate) struct Route {
-    scheme: Scheme,
-    authority: Authority,
-    slot: Arc<Slot>,
-    demand: Demand,
-    lessons: u64,
-}
-
-/// A token that was put on a request.
+/// A token that was put on a request, and where it came from.
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
-    route: Arc<Route>,
+    slot: Arc<Slot>,
     entry: Arc<Entry>,
+}
+
+/// What requests to one place are sent with, as long as nothing changes.
+#[derive(Debug)]
+pub(crate) struct Known {
+    scheme: Scheme,
+    authority: Authority,
+    lessons: u64,
+    sent: Sent,
+}
+
+/// What a request is to be sent with.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// A token that is at hand. `lessons` says what had been learned when it
+    /// was looked for.
+    Token { sent: Sent, lessons: u64 },
+    /// A token that must be waited for.
+    NotYet(Arc<Slot>),
+    /// Nothing: no rule names the host, and requests to such hosts are passed
+    /// on.
+    Nothing,
 }
 
 /// Waits for a token for a request that has none yet.
 pub(crate) struct Acquisition {
     acquire: Acquire,
-    route: Arc<Route>,
+    slot: Arc<Slot>,
 }
 
 /// Waits for another token after a 401. `None`: there is none, so the 401 is
 /// the answer.
 pub(crate) struct Renewal {
     acquire: Acquire,
-    route: Arc<Route>,
+    slot: Arc<Slot>,
     refused: Arc<Entry>,
-    lesson: Option<Demand>,
-    otherwise: Option<(Acquire, Arc<Route>)>,
+    lesson: Option<Lesson>,
+    otherwise: Option<(Acquire, Arc<Slot>)>,
 }
 
 /// Where there is another token now, and what to remember if it is accepted.
 #[derive(Debug)]
 pub(crate) struct Renewed {
-    pub(crate) route: Arc<Route>,
-    pub(crate) lesson: Option<Demand>,
+    pub(crate) slot: Arc<Slot>,
+    pub(crate) lesson: Option<Lesson>,
+}
+
+/// What an origin asks for.
+#[derive(Debug)]
+pub(crate) struct Lesson {
+    scheme: Scheme,
+    authority: Authority,
+    demand: Demand,
 }
 
 impl Authorizer {
@@ -114,7 +131,6 @@ impl Authorizer {
             existing_header: ExistingHeader::default(),
             token_timeout: None,
             learned: Arc::new(Learned::new()),
-            routes: Arc::default(),
         }
     }
 
@@ -123,149 +139,142 @@ impl Authorizer {
     pub(crate) fn follow(&mut self, challenges: impl FollowChallenge) {
         self.challenges = Arc::new(challenges);
         self.learned = Arc::new(Learned::new());
-        self.routes = Arc::default();
     }
 
-    /// Where the token for a request to `uri` comes from; `None` if it is to
-    /// be sent without one. `known` is the answer to an earlier question.
-    pub(crate) fn route(
-        &self,
-        uri: &Uri,
-        known: Option<&Arc<Route>>,
-    ) -> Result<Option<Arc<Route>>, Error> {
-        if let Some(route) = known {
-            if route.leads_to(uri) && self.is_current(route) {
-                return Ok(Some(Arc::clone(route)));
-            }
-        }
-        if let Some(route) = self.routes.get(uri) {
-            if self.is_current(&route) {
-                return Ok(Some(route));
-            }
-        }
-        let route = self.look_up(uri)?;
-        if let Some(route) = &route {
-            self.routes.put(route);
-        }
-        Ok(route)
+    /// The time, as read once for each request.
+    #[inline]
+    pub(crate) fn now(&self) -> Timestamp {
+        self.cache.coarse_now()
+    }
+
+    /// Whether a request to `uri` is to be sent with what is `known`, and
+    /// nothing needs to be done about the token. The cheapest way to one.
+    #[inline]
+    pub(crate) fn serves(&self, known: &Known, uri: &Uri, now: Timestamp) -> bool {
+        self.leads_to(known, uri) && known.sent.is_at_hand(now)
     }
 
     #[inline]
-    fn is_current(&self, route: &Route) -> bool {
-        route.lessons == self.learned.count()
+    fn leads_to(&self, known: &Known, uri: &Uri) -> bool {
+        known.is_for(uri) && known.lessons == self.learned.count()
     }
 
-    #[cold]
-    fn look_up(&self, uri: &Uri) -> Result<Option<Arc<Route>>, Error> {
-        let route = match Origin::of(uri) {
-            Ok(origin) => self.route_to(&origin),
-            Err(error) => Err(error),
+    /// What a request to `uri` is to be sent with. `known` are answers to
+    /// earlier questions, the most likely one first.
+    pub(crate) fn find<'a>(
+        &self,
+        uri: &Uri,
+        known: impl IntoIterator<Item = &'a Known>,
+        now: Timestamp,
+    ) -> Result<Found, Error> {
+        let mut known = known.into_iter();
+        let (slot, lessons) = match known.find(|known| self.leads_to(known, uri)) {
+            Some(Known { sent, lessons, .. }) if sent.is_at_hand(now) => {
+                sent.entry.hit();
+                return Ok(Found::Token {
+                    sent: sent.clone(),
+                    lessons: *lessons,
+                });
+            }
+            Some(Known { sent, lessons, .. }) => (Arc::clone(&sent.slot), *lessons),
+            None => {
+                // Read first: what is learned meanwhile makes this stale.
+                let lessons = self.learned.count();
+                match self.look_up(uri)? {
+                    Some(slot) => (slot, lessons),
+                    None => return Ok(Found::Nothing),
+                }
+            }
         };
-        match route {
+        Ok(match self.at_hand(&slot, now) {
+            Some(sent) => Found::Token { sent, lessons },
+            None => Found::NotYet(slot),
+        })
+    }
+
+    fn look_up(&self, uri: &Uri) -> Result<Option<Arc<Slot>>, Error> {
+        match Origin::of(uri).and_then(|origin| self.route_to(&origin)) {
+            Ok((slot, _)) => Ok(Some(slot)),
             Err(error)
                 if error.kind() == ErrorKind::UnknownHost
                     && self.unknown_hosts == UnknownHosts::PassOn =>
             {
                 Ok(None)
             }
-            route => route.map(Some),
+            Err(error) => Err(error),
         }
     }
 
-    fn route_to(&self, origin: &Origin<'_>) -> Result<Arc<Route>, Error> {
-        // Read first: what is learned meanwhile makes this route stale.
-        let lessons = self.learned.count();
+    /// Where tokens for `origin` come from, and what it is known to ask for.
+    fn route_to(&self, origin: &Origin<'_>) -> Result<(Arc<Slot>, Demand), Error> {
         let Some(audience) = self.audiences.resolve(origin)? else {
             return Err(unknown(origin.authority().host()));
         };
         let demand = self.learned.of(origin).unwrap_or_default();
-        let slot = self.slot(&audience, &demand)?;
-        Ok(Arc::new(Route {
-            scheme: origin.scheme().clone(),
-            authority: origin.authority().clone(),
-            slot,
-            demand,
-            lessons,
-        }))
+        Ok((self.slot(&audience, &demand)?, demand))
     }
 
-    pub(crate) fn now(&self) -> Timestamp {
-        self.cache.now()
-    }
-
-    /// Whether `last`, which a request was sent with, is what one to `uri` is
-    /// to be sent with too.
-    #[inline]
-    pub(crate) fn serves_again(&self, last: &Sent, uri: &Uri, now: Timestamp) -> bool {
-        let serves = last.route.leads_to(uri) && self.is_at_hand(last, now);
-        if serves {
-            last.entry.hit();
-        }
-        serves
-    }
-
-    /// Whether a request to where `last` was sent would be sent with it too.
-    #[inline]
-    pub(crate) fn is_at_hand(&self, last: &Sent, now: Timestamp) -> bool {
-        self.is_current(&last.route) && last.route.slot.is_at_hand(&last.entry, now)
-    }
-
-    /// The token for `route`, if it is at hand.
-    pub(crate) fn token_at_hand(&self, route: &Arc<Route>, now: Timestamp) -> Option<Sent> {
-        let entry = route.slot.current(self.cache.source(), now)?;
+    /// The token of `slot`, if it is at hand.
+    pub(crate) fn at_hand(&self, slot: &Arc<Slot>, now: Timestamp) -> Option<Sent> {
+        let entry = slot.current(self.cache.source(), now)?;
         Some(Sent {
-            route: Arc::clone(route),
+            slot: Arc::clone(slot),
             entry,
         })
     }
 
-    /// The way to a token for `route`.
-    pub(crate) fn acquire(&self, route: Arc<Route>) -> Acquisition {
-        let slot = Arc::clone(&route.slot);
-        Acquisition {
-            acquire: Acquire::new(self.cache.clone(), slot, None, self.token_timeout),
-            route,
-        }
+    /// The way to a token of `slot`.
+    pub(crate) fn acquire(&self, slot: Arc<Slot>) -> Acquisition {
+        let acquire = Acquire::new(
+            self.cache.clone(),
+            Arc::clone(&slot),
+            None,
+            self.token_timeout,
+        );
+        Acquisition { acquire, slot }
     }
 
-    /// What to do about a 401 with `headers`.
-    pub(crate) fn renew(&self, sent: &Sent, headers: &HeaderMap) -> Renewal {
+    /// What to do about a 401 with `headers` from `origin`.
+    pub(crate) fn renew(&self, origin: &Origin<'_>, sent: &Sent, headers: &HeaderMap) -> Renewal {
         // Another request may have learned something since this one was sent.
-        let origin = sent.route.origin();
-        let route = match self.route_to(&origin) {
-            Ok(known) if !Arc::ptr_eq(&known.slot, &sent.route.slot) => known,
-            _ => Arc::clone(&sent.route),
-        };
-        let asked = self.challenges.follow(&origin, &Challenge::parse(headers));
-        let demand = together(&route.demand, &asked);
-        if demand != route.demand {
+        let (slot, before) = self.route_to(origin).unwrap_or_else(|_| {
+            let demand = demand_of(&sent.slot);
+            (Arc::clone(&sent.slot), demand)
+        });
+        let asked = self.challenges.follow(origin, &Challenge::parse(headers));
+        let demand = together(&before, &asked);
+        if demand != before {
             let now = self.cache.now().monotonic;
-            if let Some(asked_for) = self.route_for(&route, &demand, now) {
-                let mut renewal = self.renewal(asked_for, sent, Some(demand));
+            if let Some(asked_for) = self.slot_for(origin, &slot, &demand, now) {
+                let lesson = Lesson {
+                    scheme: origin.scheme().clone(),
+                    authority: origin.authority().clone(),
+                    demand,
+                };
+                let mut renewal = self.renewal(asked_for, sent, Some(lesson));
                 // The credential may not be able to do what the server asks:
                 // then this is a refused token like any other.
-                let plain = self.renewal(route, sent, None);
-                renewal.otherwise = Some((plain.acquire, plain.route));
+                let plain = self.renewal(slot, sent, None);
+                renewal.otherwise = Some((plain.acquire, plain.slot));
                 return renewal;
             }
         }
-        self.renewal(route, sent, None)
+        self.renewal(slot, sent, None)
     }
 
-    /// A route to what the server asks for. A server that asks for something
+    /// A slot for what the server asks for. A server that asks for something
     /// new each time does not get it each time.
-    fn route_for(&self, route: &Route, demand: &Demand, now: Duration) -> Option<Arc<Route>> {
-        if !self.learned.permits(&route.origin(), demand, now) {
+    fn slot_for(
+        &self,
+        origin: &Origin<'_>,
+        slot: &Slot,
+        demand: &Demand,
+        now: Duration,
+    ) -> Option<Arc<Slot>> {
+        if !self.learned.permits(origin, demand, now) {
             return None;
         }
-        let slot = self.slot(route.slot.audience(), demand).ok()?;
-        Some(Arc::new(Route {
-            scheme: route.scheme.clone(),
-            authority: route.authority.clone(),
-            slot,
-            demand: demand.clone(),
-            lessons: route.lessons,
-        }))
+        self.slot(slot.audience(), demand).ok()
     }
 
     fn slot(&self, audience: &Audience, demand: &Demand) -> Result<Arc<Slot>, Error> {
@@ -276,20 +285,19 @@ impl Authorizer {
         )
     }
 
-    fn renewal(&self, route: Arc<Route>, sent: &Sent, lesson: Option<Demand>) -> Renewal {
+    fn renewal(&self, slot: Arc<Slot>, sent: &Sent, lesson: Option<Lesson>) -> Renewal {
         let cache = self.cache.clone();
-        let slot = Arc::clone(&route.slot);
         let refused = Arc::clone(&sent.entry);
         let limit = self.token_timeout.unwrap_or(RENEWAL_TIMEOUT);
         let limit = Some(limit.min(RENEWAL_TIMEOUT));
-        let acquire = if Arc::ptr_eq(&slot, &sent.route.slot) {
-            Acquire::renewal(cache, slot, Arc::clone(&refused), limit)
+        let acquire = if Arc::ptr_eq(&slot, &sent.slot) {
+            Acquire::renewal(cache, Arc::clone(&slot), Arc::clone(&refused), limit)
         } else {
-            Acquire::new(cache, slot, Some(Arc::clone(&refused)), limit)
+            Acquire::new(cache, Arc::clone(&slot), Some(Arc::clone(&refused)), limit)
         };
         Renewal {
             acquire,
-            route,
+            slot,
             refused,
             lesson,
             otherwise: None,
@@ -300,35 +308,48 @@ impl Authorizer {
     #[inline]
     pub(crate) fn answered(sent: &Sent, status: StatusCode) {
         if status.is_success() {
-            sent.route.slot.mark_accepted(sent.entry.generation);
+            sent.slot.mark_accepted(sent.entry.generation);
         }
     }
 
     /// Takes in how the server liked the token of a resend. What it had asked
     /// for is remembered only now that it has proved right.
-    pub(crate) fn answered_resend(&self, sent: &Sent, lesson: Option<&Demand>, status: StatusCode) {
+    pub(crate) fn answered_resend(&self, sent: &Sent, lesson: Option<&Lesson>, status: StatusCode) {
         Self::answered(sent, status);
-        let Some(demand) = lesson else {
+        let Some(lesson) = lesson else {
             return;
         };
         if status == StatusCode::UNAUTHORIZED {
             // The next request starts from the old token again, so it would
             // never come to refresh this one.
             let (source, now) = (self.cache.source(), self.cache.now());
-            drop(sent.route.slot.renew(source, &sent.entry, now));
+            drop(sent.slot.renew(source, &sent.entry, now));
         } else {
-            self.learned.remember(&sent.route.origin(), demand);
+            let origin = Origin::new(&lesson.scheme, &lesson.authority);
+            self.learned.remember(&origin, &lesson.demand);
         }
     }
 }
 
-impl Route {
-    fn origin(&self) -> Origin<'_> {
-        Origin::new(&self.scheme, &self.authority)
+impl Known {
+    /// That a request to `uri` was sent with `sent`. `None` for a URI without
+    /// a host.
+    pub(crate) fn new(uri: &Uri, sent: Sent, lessons: u64) -> Option<Self> {
+        Some(Self {
+            scheme: uri.scheme()?.clone(),
+            authority: uri.authority()?.clone(),
+            lessons,
+            sent,
+        })
     }
 
     #[inline]
-    fn leads_to(&self, uri: &Uri) -> bool {
+    pub(crate) fn sent(&self) -> &Sent {
+        &self.sent
+    }
+
+    #[inline]
+    pub(crate) fn is_for(&self, uri: &Uri) -> bool {
         uri.authority()
             .is_some_and(|authority| authority.as_str() == self.authority.as_str())
             && uri.scheme() == Some(&self.scheme)
@@ -336,29 +357,37 @@ impl Route {
 }
 
 impl Sent {
-    /// Where it was sent to.
-    pub(crate) fn place(&self) -> (&Scheme, &Authority) {
-        (&self.route.scheme, &self.route.authority)
+    /// Whether the token is still its slot's, and nothing needs to be done
+    /// about it.
+    #[inline]
+    pub(crate) fn is_at_hand(&self, now: Timestamp) -> bool {
+        self.slot.is_at_hand(&self.entry, now)
     }
 
-    pub(crate) fn route(&self) -> &Arc<Route> {
-        &self.route
+    /// Whether its slot has no newer one.
+    pub(crate) fn is_newest(&self) -> bool {
+        self.slot.is_newest(&self.entry)
     }
 
-    /// Whether `other` is the same token for the same place.
+    /// Whether `other` is the same token from the same place.
     pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.entry, &other.entry) && Arc::ptr_eq(&self.route, &other.route)
+        Arc::ptr_eq(&self.entry, &other.entry)
     }
 
     /// Whether a server has accepted this token before.
     #[inline]
     pub(crate) fn is_proven(&self) -> bool {
-        self.route.slot.is_accepted(&self.entry)
+        self.slot.is_accepted(&self.entry)
     }
 
     #[inline]
     pub(crate) fn header_value(&self) -> HeaderValue {
-        self.entry.token.header_value().clone()
+        self.entry.header_value.clone()
+    }
+
+    /// A counter of hits that nobody else writes to.
+    pub(crate) fn own_hits(&self) -> Arc<Hits> {
+        self.slot.own_hits()
     }
 }
 
@@ -369,7 +398,7 @@ impl Future for Acquisition {
         let this = self.get_mut();
         let entry = ready!(Pin::new(&mut this.acquire).poll(cx))?;
         Poll::Ready(Ok(Sent {
-            route: Arc::clone(&this.route),
+            slot: Arc::clone(&this.slot),
             entry,
         }))
     }
@@ -384,9 +413,9 @@ impl Future for Renewal {
         // The 401 has been kept back long enough if that was what failed.
         let in_time = |error: &Error| error.kind() != ErrorKind::Timeout;
         if acquired.as_ref().is_err_and(in_time) {
-            if let Some((acquire, route)) = this.otherwise.take() {
+            if let Some((acquire, slot)) = this.otherwise.take() {
                 this.acquire = acquire.after(&mut this.acquire);
-                this.route = route;
+                this.slot = slot;
                 this.lesson = None;
                 acquired = ready!(Pin::new(&mut this.acquire).poll(cx));
             }
@@ -394,7 +423,7 @@ impl Future for Renewal {
         match acquired {
             Ok(entry) if !entry.token.same_secret(&this.refused.token) => {
                 Poll::Ready(Some(Renewed {
-                    route: Arc::clone(&this.route),
+                    slot: Arc::clone(&this.slot),
                     lesson: this.lesson.take(),
                 }))
             }
@@ -414,6 +443,18 @@ fn unknown(host: &str) -> Error {
     .with_advice(
         "add the host to the layer's rules, or have requests to unknown hosts passed on without a token",
     )
+}
+
+/// What a slot's tokens are for.
+fn demand_of(slot: &Slot) -> Demand {
+    let mut demand = Demand::default().with_audience(slot.audience().clone());
+    if let Some(tenant) = slot.tenant() {
+        demand = demand.with_tenant(tenant.clone());
+    }
+    if let Some(claims) = slot.claims() {
+        demand = demand.with_claims(claims.clone());
+    }
+    demand
 }
 
 /// What was asked for before, with what is asked for now taking its place.

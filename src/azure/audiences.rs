@@ -1,7 +1,8 @@
 //! Which audience an Azure host wants, by a table that is built in.
 
-use std::collections::HashMap;
 use std::sync::LazyLock;
+
+use hashbrown::HashMap;
 
 use crate::audience::{Pattern, label_suffixes, refused, unusable};
 use crate::{Audience, Error, Origin, ResolveAudience};
@@ -124,7 +125,7 @@ impl Audiences {
 
 impl ResolveAudience for Audiences {
     fn resolve(&self, origin: &Origin<'_>) -> Result<Option<Audience>, Error> {
-        let Some(host) = origin.domain() else {
+        let Some(host) = origin.domain_key() else {
             return Ok(None);
         };
         let Some((suffix, service)) = find(&host) else {

@@ -228,7 +228,7 @@ fn https_host(uri: &Uri) -> Option<String> {
 }
 
 fn secure_host(origin: &Origin<'_>) -> Option<String> {
-    let host = origin.domain()?;
+    let host = origin.domain_key()?.into_owned();
     origin.require_secure(&host).ok()?;
     Some(host)
 }

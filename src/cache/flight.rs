@@ -96,12 +96,11 @@ impl Flight {
             return Fetched::GivenUp;
         }
         let key = self.slot.key();
-        let mut request =
-            TokenRequest::new(&key.audience).with_runtime(Arc::clone(&source.runtime));
-        if let Some(tenant) = &key.tenant {
+        let mut request = TokenRequest::new(key.audience).with_runtime(Arc::clone(&source.runtime));
+        if let Some(tenant) = key.tenant {
             request = request.with_tenant(tenant.clone());
         }
-        if let Some(claims) = &key.claims {
+        if let Some(claims) = key.claims {
             request = request.with_claims(claims.clone());
         }
         if let Some(refused) = &self.refused {

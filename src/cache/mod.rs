@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 pub(crate) use acquire::Acquire;
 pub use slot::KeyStatus;
-pub(crate) use slot::{Acquired, Entry, Slot};
+pub(crate) use slot::{Acquired, Entry, Hits, Slot};
 use slots::Slots;
 pub(crate) use source::Source;
 
@@ -80,11 +80,39 @@ struct Handle {
 }
 
 /// What a token is kept under. Credential and authority are those of the cache.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug)]
 struct Key {
     audience: Audience,
     tenant: Option<TenantId>,
     claims: Option<Claims>,
+}
+
+/// A [`Key`] in parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct KeyRef<'a> {
+    audience: &'a Audience,
+    tenant: Option<&'a TenantId>,
+    claims: Option<&'a Claims>,
+}
+
+impl Key {
+    fn as_ref(&self) -> KeyRef<'_> {
+        KeyRef {
+            audience: &self.audience,
+            tenant: self.tenant.as_ref(),
+            claims: self.claims.as_ref(),
+        }
+    }
+}
+
+impl KeyRef<'_> {
+    fn to_key(self) -> Key {
+        Key {
+            audience: self.audience.clone(),
+            tenant: self.tenant.cloned(),
+            claims: self.claims.cloned(),
+        }
+    }
 }
 
 impl TokenCache {
@@ -291,7 +319,7 @@ impl TokenCache {
     #[must_use]
     pub fn status(&self) -> Vec<KeyStatus> {
         let mut slots = self.0.slots.all();
-        slots.sort_by(|a, b| a.key().cmp(b.key()));
+        slots.sort_by(|a, b| a.key().cmp(&b.key()));
         let (source, now) = (self.source(), self.now());
         slots.iter().map(|slot| slot.status(source, now)).collect()
     }
@@ -306,22 +334,32 @@ impl TokenCache {
         tenant: Option<&TenantId>,
         claims: Option<&Claims>,
     ) -> Result<Arc<Slot>, Error> {
-        audience.check()?;
         let credential = &self.0.source.credential;
-        Ok(self.0.slots.get(&Key {
-            audience: audience.clone(),
-            tenant: tenant.and_then(|asked| credential.tenant(asked)),
-            claims: claims.cloned(),
-        }))
+        let tenant = tenant.and_then(|asked| credential.tenant(asked));
+        let key = KeyRef {
+            audience,
+            tenant: tenant.as_ref(),
+            claims,
+        };
+        if let Some(slot) = self.0.slots.find(key) {
+            return Ok(slot);
+        }
+        audience.check()?;
+        Ok(self.0.slots.get(key))
     }
 
     pub(crate) fn source(&self) -> &Arc<Source> {
         &self.0.source
     }
 
-    #[inline]
     pub(crate) fn now(&self) -> Timestamp {
         self.0.source.runtime.now()
+    }
+
+    /// For whoever only looks whether a token is at hand.
+    #[inline]
+    pub(crate) fn coarse_now(&self) -> Timestamp {
+        self.0.source.runtime.coarse_now()
     }
 }
 

@@ -370,6 +370,7 @@ mod tests {
             if let Ok(window) = Window::of(&token, at(0), now, chance, None) {
                 prop_assert!(window.is_usable(now));
                 prop_assert!(window.refresh_at.monotonic <= window.unusable_at.monotonic);
+                prop_assert!(window.refresh_at.wall <= window.unusable_at.wall);
                 prop_assert!(window.unusable_at.monotonic <= at(0).monotonic + MAX_LIFE);
             }
         }

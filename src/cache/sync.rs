@@ -8,7 +8,7 @@ pub(super) use super::models::primitives::{
 #[cfg(not(all(test, any(tower_bearer_loom, tower_bearer_shuttle))))]
 pub(super) use {
     arc_swap::{ArcSwap, ArcSwapOption},
-    std::collections::hash_map::RandomState,
+    hashbrown::DefaultHashBuilder as RandomState,
     std::sync::atomic::{AtomicU64, Ordering},
     std::sync::{Mutex, MutexGuard},
 };

@@ -11,8 +11,9 @@ use reqwest::redirect::Policy;
 use reqwest::{Request, Response};
 use reqwest_middleware::{Error, Middleware, Next, Result};
 
-use crate::authorize::{Authorizer, ExistingHeader, Route, Sent};
-use crate::{BearerAuthLayer, ErrorKind};
+use crate::authorize::{Authorizer, ExistingHeader, Found, Known, Sent};
+use crate::cache::Slot;
+use crate::{BearerAuthLayer, ErrorKind, Origin};
 
 const MOST_REDIRECTS: usize = 10;
 
@@ -59,7 +60,7 @@ const MOST_REDIRECTS: usize = 10;
 /// ```
 pub struct BearerAuthMiddleware {
     authorizer: Arc<Authorizer>,
-    last_route: ArcSwapOption<Route>,
+    last: ArcSwapOption<Known>,
 }
 
 impl BearerAuthMiddleware {
@@ -68,7 +69,7 @@ impl BearerAuthMiddleware {
     pub fn new<P>(layer: BearerAuthLayer<P>) -> Self {
         Self {
             authorizer: layer.into_authorizer(),
-            last_route: ArcSwapOption::empty(),
+            last: ArcSwapOption::empty(),
         }
     }
 
@@ -86,42 +87,49 @@ impl BearerAuthMiddleware {
         })
     }
 
-    fn route(&self, request: &Request) -> Result<Option<Arc<Route>>> {
-        // reqwest makes its `Uri` from the same text, so this is the host that
-        // it will connect to.
-        let uri: Uri = request.url().as_str().parse().map_err(|error| {
-            Error::middleware(
-                crate::Error::new(ErrorKind::RefusedHost, "the URL is no valid URI")
-                    .with_source(http::Error::from(error)),
-            )
-        })?;
-        let known = self.last_route.load();
-        let route = self
-            .authorizer
-            .route(&uri, known.as_ref())
-            .map_err(Error::middleware)?;
-        if let Some(route) = &route {
-            if !known
-                .as_ref()
-                .is_some_and(|known| Arc::ptr_eq(known, route))
-            {
-                self.last_route.store(Some(Arc::clone(route)));
+    /// The token for `request`; `None` if it is to be sent without one.
+    async fn token(&self, uri: &Uri) -> Result<Option<Sent>> {
+        let slot = {
+            let last = self.last.load();
+            let now = self.authorizer.now();
+            let found = self.authorizer.find(uri, last.as_deref(), now);
+            match found.map_err(Error::middleware)? {
+                Found::Token { sent, lessons } => {
+                    if !last.as_ref().is_some_and(|last| last.sent().is_newest()) {
+                        let known = Known::new(uri, sent.clone(), lessons);
+                        self.last.store(known.map(Arc::new));
+                    }
+                    return Ok(Some(sent));
+                }
+                Found::NotYet(slot) => slot,
+                Found::Nothing => return Ok(None),
             }
-        }
-        Ok(route)
+        };
+        self.acquire(slot).await.map(Some)
     }
 
-    async fn token(&self, route: Arc<Route>) -> Result<Sent> {
-        let now = self.authorizer.now();
-        match self.authorizer.token_at_hand(&route, now) {
+    async fn renewed_token(&self, slot: Arc<Slot>) -> Result<Sent> {
+        match self.authorizer.at_hand(&slot, self.authorizer.now()) {
             Some(sent) => Ok(sent),
-            None => self
-                .authorizer
-                .acquire(route)
-                .await
-                .map_err(Error::middleware),
+            None => self.acquire(slot).await,
         }
     }
+
+    async fn acquire(&self, slot: Arc<Slot>) -> Result<Sent> {
+        let acquisition = self.authorizer.acquire(slot);
+        acquisition.await.map_err(Error::middleware)
+    }
+}
+
+fn uri_of(request: &Request) -> Result<Uri> {
+    // reqwest makes its `Uri` from the same text, so this is the host that it
+    // will connect to.
+    request.url().as_str().parse().map_err(|error| {
+        Error::middleware(
+            crate::Error::new(ErrorKind::RefusedHost, "the URL is no valid URI")
+                .with_source(http::Error::from(error)),
+        )
+    })
 }
 
 #[async_trait]
@@ -137,11 +145,11 @@ impl Middleware for BearerAuthMiddleware {
         {
             return next.run(request, extensions).await;
         }
-        let Some(route) = self.route(&request)? else {
+        let uri = uri_of(&request)?;
+        let Some(sent) = self.token(&uri).await? else {
             return next.run(request, extensions).await;
         };
         let original = request.try_clone();
-        let sent = self.token(route).await?;
         authorize(&mut request, &sent);
         let origin = request.url().origin();
         let response = next.clone().run(request, extensions).await?;
@@ -155,12 +163,16 @@ impl Middleware for BearerAuthMiddleware {
             Authorizer::answered(&sent, response.status());
             return Ok(response);
         };
-        let Some(renewed) = self.authorizer.renew(&sent, response.headers()).await else {
+        let renewal = match Origin::of(&uri) {
+            Ok(origin) => self.authorizer.renew(&origin, &sent, response.headers()),
+            Err(_) => return Ok(response),
+        };
+        let Some(renewed) = renewal.await else {
             return Ok(response);
         };
         // Frees the connection for the resend.
         drop(response);
-        let sent = self.token(renewed.route).await?;
+        let sent = self.renewed_token(renewed.slot).await?;
         authorize(&mut again, &sent);
         let response = next.run(again, extensions).await?;
         if response.url().origin() == origin {

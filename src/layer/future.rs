@@ -15,10 +15,10 @@ use tower_service::Service;
 use super::error::BearerAuthError;
 use super::kept::KeptHead;
 use super::replay::ReplayBody;
-use super::service::Shared;
-use crate::authorize::{Acquisition, Authorizer, Renewal, Route, Sent};
-use crate::challenge::Demand;
-use crate::{BoxError, Error};
+use super::service::{Shared, Used};
+use crate::authorize::{Acquisition, Authorizer, Lesson, Renewal, Sent};
+use crate::cache::Slot;
+use crate::{BoxError, Error, Origin};
 
 pin_project! {
     /// What [`BearerAuth`](crate::BearerAuth) answers with.
@@ -49,10 +49,10 @@ pin_project! {
 enum Watch<S, B> {
     Nothing,
     /// The request is kept for a resend.
-    First(Sent, Original<S, B>),
+    First(Used<S>, Original<B>),
     /// The request cannot be resent.
     Only(Sent),
-    Second(Sent, Option<Demand>, Arc<Authorizer>),
+    Second(Sent, Option<Lesson>, Arc<Authorizer>),
 }
 
 /// The ways that are not hot.
@@ -83,35 +83,30 @@ enum Pause<S, B, R> {
 
 /// What sending the request is, once there is a token.
 enum Then<S, B> {
-    First(Option<Original<S, B>>),
+    First(Arc<Shared<S>>, Option<Original<B>>),
     Resend(Resend),
 }
 
 /// A second send, and what is to be learned from it.
 struct Resend {
-    route: Arc<Route>,
-    lesson: Option<Demand>,
+    slot: Arc<Slot>,
+    lesson: Option<Lesson>,
     authorizer: Arc<Authorizer>,
 }
 
-/// The request as it came, and what sending it again takes.
-pub(super) struct Original<S, B> {
+/// The request as it came.
+pub(super) struct Original<B> {
     head: KeptHead,
     body: B,
-    shared: Arc<Shared<S>>,
 }
 
-impl<S, B> Original<S, B> {
+impl<B> Original<B> {
     /// Keeps `request`, if its body can be sent twice.
-    pub(super) fn keep(
-        request: &Request<B>,
-        replay: &impl ReplayBody<B>,
-        shared: &Arc<Shared<S>>,
-    ) -> Option<Self> {
+    #[inline]
+    pub(super) fn keep(request: &Request<B>, replay: &impl ReplayBody<B>) -> Option<Self> {
         Some(Self {
             body: replay.replay(request.body())?,
             head: KeptHead::of(request),
-            shared: Arc::clone(shared),
         })
     }
 }
@@ -137,13 +132,25 @@ where
         }
     }
 
-    /// After the request has been sent with `sent`.
-    pub(super) fn sent(future: S::Future, sent: &Sent, original: Option<Original<S, B>>) -> Self {
-        let watch = match original {
-            Some(original) => Watch::First(sent.clone(), original),
+    /// After the request has been sent.
+    #[inline]
+    pub(super) fn sent(future: S::Future, used: Used<S>, original: Original<B>) -> Self {
+        Self {
+            state: State::Sending {
+                future,
+                watch: Watch::First(used, original),
+            },
+        }
+    }
+
+    /// After a request has been sent with `sent` that cannot be sent again.
+    #[inline]
+    pub(super) fn sent_once(future: S::Future, sent: &Sent) -> Self {
+        let watch = if sent.is_proven() {
             // There is nothing to be learned from the answer.
-            None if sent.is_proven() => Watch::Nothing,
-            None => Watch::Only(sent.clone()),
+            Watch::Nothing
+        } else {
+            Watch::Only(sent.clone())
         };
         Self {
             state: State::Sending { future, watch },
@@ -154,10 +161,11 @@ where
         ready: &mut S,
         request: Request<B>,
         sent: Sent,
-        original: Option<Original<S, B>>,
+        shared: Arc<Shared<S>>,
+        original: Option<Original<B>>,
     ) -> Self {
         Self {
-            state: State::send(ready, request, sent, Then::First(original)),
+            state: State::send(ready, request, sent, Then::First(shared, original)),
         }
     }
 
@@ -165,7 +173,8 @@ where
         ready: S,
         request: Request<B>,
         acquisition: Acquisition,
-        original: Option<Original<S, B>>,
+        shared: Arc<Shared<S>>,
+        original: Option<Original<B>>,
     ) -> Self {
         Self {
             state: State::Pausing {
@@ -173,7 +182,7 @@ where
                     acquisition,
                     ready,
                     request,
-                    then: Then::First(original),
+                    then: Then::First(shared, original),
                 }),
             },
         }
@@ -190,8 +199,10 @@ where
         Self::Sending {
             future: ready.call(request),
             watch: match then {
-                Then::First(Some(original)) => Watch::First(sent, original),
-                Then::First(None) => Watch::Only(sent),
+                Then::First(shared, Some(original)) => {
+                    Watch::First(Used::Lent(sent, shared), original)
+                }
+                Then::First(_, None) => Watch::Only(sent),
                 Then::Resend(resend) => Watch::Second(sent, resend.lesson, resend.authorizer),
             },
         }
@@ -250,7 +261,8 @@ impl<S, B> Watch<S, B> {
     /// Takes in how the server liked the token.
     fn learn(&self, status: StatusCode) {
         match self {
-            Self::First(sent, _) | Self::Only(sent) => Authorizer::answered(sent, status),
+            Self::First(used, _) => Authorizer::answered(used.sent(), status),
+            Self::Only(sent) => Authorizer::answered(sent, status),
             Self::Second(sent, lesson, authorizer) => {
                 authorizer.answered_resend(sent, lesson.as_ref(), status);
             }
@@ -262,16 +274,19 @@ impl<S, B> Watch<S, B> {
     #[cold]
     fn refused<R>(self, response: Response<R>) -> Answer<S, B, R> {
         self.learn(response.status());
-        if let Self::First(sent, original) = self {
-            let Original { head, body, shared } = original;
-            let (scheme, authority) = sent.place();
-            if let Some(again) = head.restore(scheme.clone(), authority.clone(), body) {
-                return Answer::Renew(Box::new(Pause::Renewing {
-                    renewal: shared.authorizer.renew(&sent, response.headers()),
-                    refusal: response,
-                    again,
-                    shared,
-                }));
+        if let Self::First(used, Original { head, body }) = self {
+            if let Some(again) = head.restore(body) {
+                if let Ok(origin) = Origin::of(again.uri()) {
+                    let shared = Arc::clone(used.shared());
+                    let headers = response.headers();
+                    let renewal = shared.authorizer.renew(&origin, used.sent(), headers);
+                    return Answer::Renew(Box::new(Pause::Renewing {
+                        renewal,
+                        refusal: response,
+                        again,
+                        shared,
+                    }));
+                }
             }
         }
         Answer::Final(response)
@@ -327,7 +342,7 @@ where
                         service: shared.spare(),
                         request: again,
                         resend: Resend {
-                            route: renewed.route,
+                            slot: renewed.slot,
                             lesson: renewed.lesson,
                             authorizer: Arc::clone(&shared.authorizer),
                         },
@@ -350,9 +365,9 @@ where
                     // Looked at only now: getting ready may have taken longer
                     // than the new token was good for.
                     let now = resend.authorizer.now();
-                    let Some(sent) = resend.authorizer.token_at_hand(&resend.route, now) else {
+                    let Some(sent) = resend.authorizer.at_hand(&resend.slot, now) else {
                         *self = Self::Acquiring {
-                            acquisition: resend.authorizer.acquire(Arc::clone(&resend.route)),
+                            acquisition: resend.authorizer.acquire(Arc::clone(&resend.slot)),
                             ready: service,
                             request,
                             then: Then::Resend(resend),

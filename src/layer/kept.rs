@@ -10,6 +10,7 @@ use std::mem;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
+use zeroize::Zeroize as _;
 
 thread_local! {
     #[allow(clippy::vec_box, reason = "a page moves into a future, which is to be small")]
@@ -21,31 +22,39 @@ thread_local! {
 /// Pages that a thread keeps: as many as requests are often under way at once.
 const MOST_PAGES: usize = 64;
 
-/// A page that has grown beyond this is not kept.
-const MOST_BYTES: usize = 16 * 1024;
-
-/// Room for the head of a common request, so that a new page grows but once.
+/// Room on a new page: for the head of a common request.
 const COMMON_BYTES: usize = 1024;
 const COMMON_FIELDS: usize = 16;
 
-/// Method, path, version, headers and extensions of a request.
+/// A page that has grown beyond this is not kept.
+const MOST_BYTES: usize = 16 * 1024;
+const MOST_FIELDS: usize = 256;
+
+/// All of a request but its body.
 pub(super) struct KeptHead(
     /// Until it is dropped.
     Option<Box<Page>>,
 );
 
-#[derive(Default)]
 struct Page {
     method: Method,
     version: Version,
     extensions: Extensions,
-    /// The path, then name and value of one field after the other.
-    bytes: Vec<u8>,
+    scheme: Option<Scheme>,
+    authority: usize,
     path: usize,
-    fields: Vec<Field>,
+    fields: usize,
+    /// Some field's value is a secret.
+    secret: bool,
+    /// Authority and path, then name and value of one field after the other.
+    /// All of it is room, whether it is written or not: to copy into a slice
+    /// takes half of the instructions that it takes to extend a `Vec`.
+    bytes_room: Vec<u8>,
+    fields_room: Vec<Field>,
 }
 
 /// How long name and value of a header field are.
+#[derive(Clone, Copy, Default)]
 struct Field {
     name: usize,
     value: usize,
@@ -59,26 +68,20 @@ impl KeptHead {
         page.method = request.method().clone();
         page.version = request.version();
         page.extensions = request.extensions().clone();
-        page.write(request.uri(), request.headers());
+        page.scheme = request.uri().scheme().cloned();
+        let (uri, headers) = (request.uri(), request.headers());
+        if page.write(uri, headers).is_none() {
+            page.make_room(uri, headers);
+            page.write(uri, headers);
+        }
         Self(Some(page))
     }
 
-    /// The request again, to where it went. `None` if it had a header that
-    /// only unsafe code can make.
-    pub(super) fn restore<B>(
-        mut self,
-        scheme: Scheme,
-        authority: Authority,
-        body: B,
-    ) -> Option<Request<B>> {
+    /// The request again. `None` if it had no host, or a header that only
+    /// unsafe code can make.
+    pub(super) fn restore<B>(mut self, body: B) -> Option<Request<B>> {
         let page = self.0.as_mut()?;
-        let (path, headers) = page.read()?;
-        let uri = Uri::builder()
-            .scheme(scheme)
-            .authority(authority)
-            .path_and_query(path)
-            .build()
-            .ok()?;
+        let (uri, headers) = page.read()?;
         let mut request = Request::new(body);
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
@@ -112,16 +115,26 @@ impl Page {
     #[cold]
     fn blank() -> Box<Self> {
         Box::new(Self {
-            bytes: Vec::with_capacity(COMMON_BYTES),
-            fields: Vec::with_capacity(COMMON_FIELDS),
-            ..Self::default()
+            method: Method::default(),
+            version: Version::default(),
+            extensions: Extensions::new(),
+            scheme: None,
+            authority: 0,
+            path: 0,
+            fields: 0,
+            secret: false,
+            bytes_room: vec![0; COMMON_BYTES],
+            fields_room: vec![Field::default(); COMMON_FIELDS],
         })
     }
 
     fn leave(mut self: Box<Self>) {
         // What others have put there may be large, or wait to be dropped.
         self.extensions.clear();
-        if self.bytes.capacity() > MOST_BYTES {
+        if self.secret {
+            self.wipe();
+        }
+        if self.bytes_room.len() > MOST_BYTES || self.fields_room.len() > MOST_FIELDS {
             return;
         }
         // If it cannot be left, it is freed.
@@ -134,28 +147,64 @@ impl Page {
         });
     }
 
-    fn write(&mut self, uri: &Uri, headers: &HeaderMap) {
-        self.bytes.clear();
-        self.fields.clear();
-        let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
-        self.path = path.len();
-        self.bytes.extend_from_slice(path.as_bytes());
-        for (name, value) in headers {
-            let (name, bytes) = (name.as_str().as_bytes(), value.as_bytes());
-            self.bytes.extend_from_slice(name);
-            self.bytes.extend_from_slice(bytes);
-            self.fields.push(Field {
-                name: name.len(),
-                value: bytes.len(),
-                sensitive: value.is_sensitive(),
-            });
-        }
+    #[cold]
+    fn wipe(&mut self) {
+        self.bytes_room.as_mut_slice().zeroize();
     }
 
-    fn read(&self) -> Option<(&[u8], HeaderMap)> {
-        let (path, mut rest) = self.bytes.split_at_checked(self.path)?;
-        let mut headers = HeaderMap::with_capacity(self.fields.len() + 1);
-        for field in &self.fields {
+    /// `None` if there is no room for all of it.
+    fn write(&mut self, uri: &Uri, headers: &HeaderMap) -> Option<()> {
+        let mut room = self.bytes_room.as_mut_slice();
+        let authority = uri.authority().map_or("", Authority::as_str);
+        let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        (self.authority, self.path) = (authority.len(), path.len());
+        room = copy(authority.as_bytes(), room)?;
+        room = copy(path.as_bytes(), room)?;
+        let mut places = self.fields_room.iter_mut();
+        self.secret = false;
+        self.fields = headers.len();
+        for (name, value) in headers {
+            let (name, bytes) = (name.as_str().as_bytes(), value.as_bytes());
+            let sensitive = value.is_sensitive();
+            room = copy(name, room)?;
+            room = copy(bytes, room)?;
+            *places.next()? = Field {
+                name: name.len(),
+                value: bytes.len(),
+                sensitive,
+            };
+            self.secret |= sensitive;
+        }
+        Some(())
+    }
+
+    #[cold]
+    fn make_room(&mut self, uri: &Uri, headers: &HeaderMap) {
+        let authority = uri
+            .authority()
+            .map_or(0, |authority| authority.as_str().len());
+        let path = uri.path_and_query().map_or(1, |path| path.as_str().len());
+        let fields = headers.iter();
+        let fields = fields.map(|(name, value)| name.as_str().len() + value.len());
+        let bytes = authority + path + fields.sum::<usize>();
+        // What is there may be written by half, with a secret.
+        self.wipe();
+        self.bytes_room.resize(bytes.max(COMMON_BYTES), 0);
+        let fields = headers.len().max(COMMON_FIELDS);
+        self.fields_room.resize(fields, Field::default());
+    }
+
+    fn read(&self) -> Option<(Uri, HeaderMap)> {
+        let (authority, rest) = self.bytes_room.split_at_checked(self.authority)?;
+        let (path, mut rest) = rest.split_at_checked(self.path)?;
+        let uri = Uri::builder()
+            .scheme(self.scheme.clone()?)
+            .authority(authority)
+            .path_and_query(path)
+            .build()
+            .ok()?;
+        let mut headers = HeaderMap::with_capacity(self.fields + 1);
+        for field in self.fields_room.get(..self.fields)? {
             let (name, after_name) = rest.split_at_checked(field.name)?;
             let (value, after_value) = after_name.split_at_checked(field.value)?;
             rest = after_value;
@@ -163,8 +212,16 @@ impl Page {
             value.set_sensitive(field.sensitive);
             headers.append(HeaderName::from_bytes(name).ok()?, value);
         }
-        Some((path, headers))
+        Some((uri, headers))
     }
+}
+
+/// Copies `bytes` to where `room` begins; what is left of it.
+#[inline]
+fn copy<'a>(bytes: &[u8], room: &'a mut [u8]) -> Option<&'a mut [u8]> {
+    let (place, rest) = room.split_at_mut_checked(bytes.len())?;
+    place.copy_from_slice(bytes);
+    Some(rest)
 }
 
 #[cfg(test)]
@@ -172,11 +229,7 @@ mod tests {
     use super::*;
 
     fn again(request: &Request<()>) -> Request<()> {
-        let uri = request.uri();
-        let (scheme, authority) = (uri.scheme().cloned(), uri.authority().cloned());
-        KeptHead::of(request)
-            .restore(scheme.unwrap(), authority.unwrap(), ())
-            .unwrap()
+        KeptHead::of(request).restore(()).unwrap()
     }
 
     #[test]
@@ -240,5 +293,44 @@ mod tests {
         drop(one);
         drop(KeptHead::of(&request(MOST_BYTES)));
         assert_eq!(count(), MOST_PAGES - 1);
+        let mut many = request(10);
+        for _ in 0..MOST_FIELDS {
+            let value = HeaderValue::from_static("");
+            many.headers_mut().append("x", value);
+        }
+        drop(KeptHead::of(&many));
+        assert_eq!(count(), MOST_PAGES - 2);
+    }
+
+    #[test]
+    fn a_head_that_is_longer_than_the_page_comes_back_whole() {
+        for (fields, length) in [(COMMON_FIELDS + 1, 1), (1, COMMON_BYTES), (300, 1000)] {
+            let mut request = Request::get("https://a.example.com/").body(()).unwrap();
+            for _ in 0..fields {
+                let value = HeaderValue::try_from("x".repeat(length)).unwrap();
+                request.headers_mut().append("x-long", value);
+            }
+            for _ in 0..2 {
+                assert_eq!(again(&request).headers(), request.headers());
+            }
+        }
+    }
+
+    #[test]
+    fn t14_a_page_that_held_a_secret_is_wiped() {
+        let mut secret = HeaderValue::from_static("canary");
+        secret.set_sensitive(true);
+        // On the common page, and on one that had to grow in the middle of it.
+        for padding in [10, COMMON_BYTES] {
+            let request = Request::get("https://a.example.com/")
+                .header("x-secret", secret.clone())
+                .header("x-long", "x".repeat(padding))
+                .body(())
+                .unwrap();
+            drop(KeptHead::of(&request));
+            let page = Page::take();
+            assert!(page.bytes_room.iter().all(|byte| *byte == 0));
+            page.leave();
+        }
     }
 }

@@ -88,14 +88,14 @@ pub(super) type Caller = JoinHandle<Result<AccessToken, Error>>;
 
 impl Bench {
     pub(super) fn new(
+        runtime: CheckedRuntime,
         answer: impl Fn(usize) -> Result<AccessToken, Error> + Send + Sync + 'static,
     ) -> Self {
         let (credential, calls) = slow(answer);
-        Self::with(credential, calls)
+        Self::with(runtime, credential, calls)
     }
 
-    pub(super) fn with(credential: impl Credential, calls: Calls) -> Self {
-        let runtime = CheckedRuntime::default();
+    pub(super) fn with(runtime: CheckedRuntime, credential: impl Credential, calls: Calls) -> Self {
         let tokens = TokenCache::builder(credential)
             .runtime(runtime.clone())
             .build();
@@ -121,14 +121,6 @@ impl Bench {
     }
 }
 
-/// Drops what `callers` wait with, some time.
-pub(super) fn cancel<T>(callers: &[JoinHandle<T>]) {
-    for caller in callers {
-        let caller = caller.abort_handle();
-        spawn(async move { caller.abort() });
-    }
-}
-
 /// Polls once, so that `task` waits.
 pub(super) fn poll_once<F: Future>(task: F) -> Pin<Box<F>> {
     let mut task = Box::pin(task);
@@ -138,14 +130,18 @@ pub(super) fn poll_once<F: Future>(task: F) -> Pin<Box<F>> {
 }
 
 /// Runs `model` in as many orders as `scheduler` has, and says how many.
-pub(super) fn run<F: Future<Output = ()>>(
+pub(super) fn run(
     what: &str,
     scheduler: impl Scheduler + 'static,
-    model: impl Fn() -> F + Send + Sync + 'static,
+    model: impl AsyncFn(CheckedRuntime) + Send + Sync + 'static,
 ) -> usize {
     let mut config = Config::new();
     config.silence_warnings = true;
-    let executions = Runner::new(scheduler, config).run(move || block_on(model()));
+    let executions = Runner::new(scheduler, config).run(move || {
+        let runtime = CheckedRuntime::default();
+        block_on(model(runtime.clone()));
+        block_on(runtime.shut_down());
+    });
     println!("{what}: {executions} executions");
     executions
 }
@@ -154,10 +150,10 @@ pub(super) fn run<F: Future<Output = ()>>(
 /// more, and in a tenth as many that change threads at few, well-spread points.
 /// The orders are the same in each run, unless `TOWER_BEARER_SEED` asks for
 /// others.
-pub(super) fn explore<F: Future<Output = ()> + 'static>(
+pub(super) fn explore(
     what: &str,
     least: usize,
-    model: fn() -> F,
+    model: impl AsyncFn(CheckedRuntime) + Copy + Send + Sync + 'static,
 ) {
     let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
     let asked = number("TOWER_BEARER_SCHEDULES")

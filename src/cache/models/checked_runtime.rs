@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::time::{Duration, UNIX_EPOCH};
 
-use shuttle::future::{AbortHandle, spawn};
+use shuttle::future::{JoinHandle, spawn};
 
 use super::lock;
 use crate::Error;
@@ -24,12 +24,14 @@ pub(super) struct CheckedRuntime(Arc<Mutex<State>>);
 struct State {
     now: Duration,
     sleepers: Vec<(Duration, Waker)>,
-    tasks: Vec<AbortHandle>,
+    tasks: Vec<JoinHandle<()>>,
+    /// What the model does beside the cache.
+    asides: Vec<JoinHandle<()>>,
+    spawned: usize,
     /// The first so many tasks are not driven any more.
     frozen: usize,
     /// Those that are being polled.
     driven: Vec<usize>,
-    live: usize,
     watchers: Vec<Waker>,
     clock: Option<Waker>,
 }
@@ -57,11 +59,25 @@ impl CheckedRuntime {
         }
     }
 
+    /// Lets `aside` happen some time, or not at all if the model ends before.
+    pub(super) fn meanwhile(&self, aside: impl Future<Output = ()> + Send + 'static) {
+        let aside = spawn(aside);
+        lock(&self.0).asides.push(aside);
+    }
+
+    /// Drops what `callers` wait with, some time.
+    pub(super) fn cancel<T>(&self, callers: &[JoinHandle<T>]) {
+        for caller in callers {
+            let caller = caller.abort_handle();
+            self.meanwhile(async move { caller.abort() });
+        }
+    }
+
     /// From now on pauses between fetches pass, a few in a row as well, but no
     /// deadline.
     pub(super) fn keep_time(&self) {
         let runtime = self.clone();
-        spawn(async move {
+        self.meanwhile(async move {
             loop {
                 poll_fn(|cx| {
                     let mut state = lock(&runtime.0);
@@ -80,7 +96,10 @@ impl CheckedRuntime {
 
     /// What happens to a runtime's tasks when it is shut down.
     pub(super) fn drop_tasks(&self) {
-        let tasks = std::mem::take(&mut lock(&self.0).tasks);
+        let tasks: Vec<_> = {
+            let state = lock(&self.0);
+            state.tasks.iter().map(JoinHandle::abort_handle).collect()
+        };
         for task in tasks {
             task.abort();
         }
@@ -91,22 +110,12 @@ impl CheckedRuntime {
     pub(super) async fn freeze_tasks(&self) {
         let frozen = {
             let mut state = lock(&self.0);
-            state.frozen = state.tasks.len();
+            state.frozen = state.spawned;
             state.frozen
         };
-        self.until(|state| state.driven.iter().all(|task| *task >= frozen))
-            .await;
-    }
-
-    /// Waits until all tasks have ended.
-    pub(super) async fn idle(&self) {
-        self.until(|state| state.live == 0).await;
-    }
-
-    async fn until(&self, reached: impl Fn(&State) -> bool) {
         poll_fn(|cx| {
             let mut state = lock(&self.0);
-            if reached(&state) {
+            if state.driven.iter().all(|task| *task >= frozen) {
                 return Poll::Ready(());
             }
             state.watchers.push(cx.waker().clone());
@@ -115,13 +124,25 @@ impl CheckedRuntime {
         .await;
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
-        let woken = {
-            let mut state = lock(&self.0);
-            change(&mut state);
-            std::mem::take(&mut state.watchers)
-        };
-        woken.into_iter().for_each(Waker::wake);
+    /// Waits until all tasks have ended, those as well that begin meanwhile.
+    pub(super) async fn idle(&self) {
+        let next = || lock(&self.0).tasks.pop();
+        while let Some(task) = next() {
+            drop(task.await);
+        }
+    }
+
+    /// Brings all to an end that is still under way. At the end of a model the
+    /// checker unwinds what is in the middle of a step, one task after the other:
+    /// none can wait then for a lock that the next one holds.
+    pub(super) async fn shut_down(&self) {
+        let asides = std::mem::take(&mut lock(&self.0).asides);
+        for aside in asides {
+            aside.abort();
+            drop(aside.await);
+        }
+        self.drop_tasks();
+        self.idle().await;
     }
 }
 
@@ -149,37 +170,31 @@ impl Runtime for CheckedRuntime {
     }
 
     fn spawn(&self, mut task: BoxFuture<'static, ()>) -> Result<(), Error> {
-        struct Ended(CheckedRuntime);
-        impl Drop for Ended {
-            fn drop(&mut self) {
-                self.0.change(|state| state.live -= 1);
-            }
-        }
         let number = {
             let mut state = lock(&self.0);
-            state.live += 1;
-            state.tasks.len()
+            state.spawned += 1;
+            state.spawned - 1
         };
-        let ended = Ended(self.clone());
         let runtime = self.clone();
-        let handle = spawn(async move {
-            let _ended = ended;
-            poll_fn(|cx| {
-                {
-                    let mut state = lock(&runtime.0);
-                    if number < state.frozen {
-                        return Poll::Pending;
-                    }
-                    state.driven.push(number);
+        let task = spawn(poll_fn(move |cx| {
+            {
+                let mut state = lock(&runtime.0);
+                if number < state.frozen {
+                    return Poll::Pending;
                 }
-                // As every executor does.
-                let polled = catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx)));
-                runtime.change(|state| state.driven.retain(|task| *task != number));
-                polled.unwrap_or(Poll::Ready(()))
-            })
-            .await;
-        });
-        lock(&self.0).tasks.push(handle.abort_handle());
+                state.driven.push(number);
+            }
+            // As every executor does.
+            let polled = catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx)));
+            let watchers = {
+                let mut state = lock(&runtime.0);
+                state.driven.retain(|task| *task != number);
+                std::mem::take(&mut state.watchers)
+            };
+            watchers.into_iter().for_each(Waker::wake);
+            polled.unwrap_or(Poll::Ready(()))
+        }));
+        lock(&self.0).tasks.push(task);
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use shuttle::future::spawn;
 use shuttle::scheduler::DfsScheduler;
 use tokio::sync::oneshot;
 
-use super::bench::{Bench, Calls, VAULT, cancel, explore, poll_once, run, token};
+use super::bench::{Bench, Calls, VAULT, explore, poll_once, run, token};
 use super::checked_runtime::PAUSE;
 use super::lock;
 use crate::{Error, ErrorKind, TokenRequest, credential_fn};
@@ -27,10 +27,10 @@ const DUE: Duration = Duration::from_secs(2000);
 
 #[test]
 fn r22_callers_may_leave_at_any_point_and_all_others_are_served_by_one_fetch() {
-    explore("callers leave", 100_000, || async {
-        let bench = Bench::new(token);
+    explore("callers leave", 100_000, async |runtime| {
+        let bench = Bench::new(runtime, token);
         let callers = bench.callers::<4>();
-        cancel(&callers[..2]);
+        bench.runtime.cancel(&callers[..2]);
         for (number, caller) in callers.into_iter().enumerate() {
             match caller.await {
                 Ok(outcome) => assert_eq!(outcome.unwrap().secret(), "token-1"),
@@ -50,7 +50,7 @@ fn r22_every_order_in_which_a_caller_leaves_while_the_token_lands() {
     const MOST: usize = 4_000_000;
     let scheduler = DfsScheduler::new(Some(MOST), false);
     let what = "a caller leaves while the token lands, in every order";
-    let orders = run(what, scheduler, || async {
+    let orders = run(what, scheduler, async |runtime| {
         let (asked, was_asked) = oneshot::channel::<()>();
         let (answer, answered) = oneshot::channel::<()>();
         let first = Mutex::new(Some((asked, answered)));
@@ -67,7 +67,7 @@ fn r22_every_order_in_which_a_caller_leaves_while_the_token_lands() {
                 token(number)
             }
         });
-        let bench = Bench::with(credential, calls);
+        let bench = Bench::with(runtime, credential, calls);
         let waiting = || {
             let tokens = bench.tokens.clone();
             poll_once(async move { tokens.token(VAULT).await })
@@ -75,7 +75,7 @@ fn r22_every_order_in_which_a_caller_leaves_while_the_token_lands() {
         let leaving = waiting();
         drop(was_asked.await);
         let staying = waiting();
-        spawn(async move { drop(leaving) });
+        bench.runtime.meanwhile(async move { drop(leaving) });
         drop(answer);
         // Not before the end, so that it adds no orders.
         bench.runtime.idle().await;
@@ -88,13 +88,15 @@ fn r22_every_order_in_which_a_caller_leaves_while_the_token_lands() {
 
 #[test]
 fn r02_readers_at_the_refresh_point_make_one_fetch_however_long_it_takes() {
-    explore("readers find their token due", 0, || async {
-        let bench = Bench::new(token);
+    explore("readers find their token due", 0, async |runtime| {
+        let bench = Bench::new(runtime, token);
         bench.succeeds_after(Duration::ZERO).await;
         bench.runtime.advance(DUE);
         let readers = bench.callers::<3>();
         let runtime = bench.runtime.clone();
-        spawn(async move { runtime.advance(5 * PAUSE) });
+        bench
+            .runtime
+            .meanwhile(async move { runtime.advance(5 * PAUSE) });
         for reader in readers {
             assert!(reader.await.unwrap().is_ok());
         }
@@ -107,14 +109,14 @@ fn r02_readers_at_the_refresh_point_make_one_fetch_however_long_it_takes() {
 
 #[test]
 fn r26_r28_callers_of_flights_that_are_dropped_get_a_token_from_the_next() {
-    explore("flights are dropped", 0, || async {
-        let bench = Bench::new(token);
+    explore("flights are dropped", 0, async |runtime| {
+        let bench = Bench::new(runtime, token);
         bench.runtime.keep_time();
         let callers = bench.callers::<3>();
-        cancel(&callers[..1]);
+        bench.runtime.cancel(&callers[..1]);
         for _ in 0..2 {
             let runtime = bench.runtime.clone();
-            spawn(async move { runtime.drop_tasks() });
+            bench.runtime.meanwhile(async move { runtime.drop_tasks() });
         }
         for (number, caller) in callers.into_iter().enumerate() {
             match caller.await {
@@ -130,14 +132,14 @@ fn r26_r28_callers_of_flights_that_are_dropped_get_a_token_from_the_next() {
 
 #[test]
 fn r23_a_panic_is_everybodys_error_and_the_next_fetch_is_fine() {
-    explore("the credential panics", 0, || async {
-        let bench = Bench::new(|number| match number {
+    explore("the credential panics", 0, async |runtime| {
+        let bench = Bench::new(runtime, |number| match number {
             // Without the message that a panic prints.
             1 => resume_unwind(Box::new("the credential's fault")),
             _ => token(number),
         });
         let callers = bench.callers::<3>();
-        cancel(&callers[..1]);
+        bench.runtime.cancel(&callers[..1]);
         for (number, caller) in callers.into_iter().enumerate() {
             match caller.await {
                 Ok(outcome) => assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Aborted),
@@ -152,13 +154,13 @@ fn r23_a_panic_is_everybodys_error_and_the_next_fetch_is_fine() {
 
 #[test]
 fn r08_a_failure_is_shared_and_the_next_fetch_waits_for_its_end() {
-    explore("a fetch fails", 0, || async {
-        let bench = Bench::new(|number| match number {
+    explore("a fetch fails", 0, async |runtime| {
+        let bench = Bench::new(runtime, |number| match number {
             1 => Err(Error::new(ErrorKind::Unreachable, "down")),
             _ => token(number),
         });
         let callers = bench.callers::<3>();
-        cancel(&callers[..1]);
+        bench.runtime.cancel(&callers[..1]);
         for (number, caller) in callers.into_iter().enumerate() {
             match caller.await {
                 Ok(outcome) => assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Unreachable),
@@ -173,8 +175,8 @@ fn r08_a_failure_is_shared_and_the_next_fetch_waits_for_its_end() {
 
 #[test]
 fn r09_an_authority_that_asks_for_quiet_gets_it_from_every_key() {
-    explore("two keys are throttled", 0, || async {
-        let bench = Bench::new(|_| {
+    explore("two keys are throttled", 0, async |runtime| {
+        let bench = Bench::new(runtime, |_| {
             Err(Error::new(ErrorKind::Throttled, "later").with_retry_after(60 * PAUSE))
         });
         let callers = [VAULT, GRAPH].map(|audience| bench.caller(TokenRequest::new(audience)));
@@ -195,7 +197,7 @@ fn r09_an_authority_that_asks_for_quiet_gets_it_from_every_key() {
 
 #[test]
 fn r27_i7_the_flight_ends_with_the_last_who_may_want_its_token() {
-    explore("the last handle is dropped", 0, || async {
+    explore("the last handle is dropped", 0, async |runtime| {
         let calls = Calls::default();
         let counted = calls.clone();
         let endless = credential_fn(move |_| {
@@ -205,9 +207,9 @@ fn r27_i7_the_flight_ends_with_the_last_who_may_want_its_token() {
                 pending().await
             }
         });
-        let bench = Bench::with(endless, calls.clone());
+        let bench = Bench::with(runtime, endless, calls.clone());
         let callers = bench.callers::<3>();
-        cancel(&callers);
+        bench.runtime.cancel(&callers);
         let Bench {
             tokens, runtime, ..
         } = bench;
@@ -223,18 +225,18 @@ fn r27_i7_the_flight_ends_with_the_last_who_may_want_its_token() {
 
 #[test]
 fn r27_callers_that_still_wait_are_served_after_the_last_handle_is_gone() {
-    explore("callers outlive the last handle", 0, || async {
+    explore("callers outlive the last handle", 0, async |runtime| {
         let Bench {
             tokens,
             runtime,
             calls,
-        } = Bench::new(token);
+        } = Bench::new(runtime, token);
         let callers = [(); 3].map(|()| {
             let tokens = tokens.clone();
             spawn(async move { tokens.token(VAULT).await })
         });
         drop(tokens);
-        cancel(&callers[..1]);
+        runtime.cancel(&callers[..1]);
         for (number, caller) in callers.into_iter().enumerate() {
             match caller.await {
                 Ok(outcome) => assert_eq!(outcome.unwrap().secret(), "token-1"),
@@ -248,8 +250,8 @@ fn r27_callers_that_still_wait_are_served_after_the_last_handle_is_gone() {
 
 #[test]
 fn r28_a_flight_that_nobody_drives_is_taken_over() {
-    explore("a flight is stuck", 0, || async {
-        let bench = Bench::new(token);
+    explore("a flight is stuck", 0, async |runtime| {
+        let bench = Bench::new(runtime, token);
         let callers = bench.callers::<2>();
         let runtime = bench.runtime.clone();
         let tokens = bench.tokens.clone();
@@ -271,13 +273,13 @@ fn r28_a_flight_that_nobody_drives_is_taken_over() {
 
 #[test]
 fn r35_r36_refusals_of_one_token_are_answered_by_one_fetch() {
-    explore("a token is refused", 0, || async {
-        let bench = Bench::new(token);
+    explore("a token is refused", 0, async |runtime| {
+        let bench = Bench::new(runtime, token);
         let first = bench.succeeds_after(Duration::ZERO).await;
         bench.runtime.advance(PAUSE);
         let refusals =
             [(); 3].map(|()| bench.caller(TokenRequest::new(VAULT).with_refused(first.clone())));
-        cancel(&refusals[..1]);
+        bench.runtime.cancel(&refusals[..1]);
         let reader = bench.caller(TokenRequest::new(VAULT));
         for (number, caller) in refusals.into_iter().enumerate() {
             match caller.await {

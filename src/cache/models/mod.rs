@@ -21,6 +21,7 @@ pub(super) mod primitives;
 #[cfg(tower_bearer_loom)]
 mod slot;
 #[cfg(tower_bearer_loom)]
+mod slot_bench;
 mod slots;
 #[cfg(tower_bearer_shuttle)]
 mod tending;

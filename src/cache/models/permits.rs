@@ -10,7 +10,7 @@ use std::time::Duration;
 use shuttle::future::{JoinHandle, spawn, yield_now};
 use shuttle::scheduler::DfsScheduler;
 
-use super::bench::{cancel, explore, poll_once, run};
+use super::bench::{explore, poll_once, run};
 use super::checked_runtime::{CheckedRuntime, PAUSE};
 use super::lock;
 use crate::cache::permits::{Permit, Permits};
@@ -52,10 +52,8 @@ impl Log {
     }
 }
 
-fn permits(most: usize) -> (Arc<Permits>, CheckedRuntime) {
-    let runtime = CheckedRuntime::default();
-    let shared = Arc::new(runtime.clone());
-    (Arc::new(Permits::new(most, LEASE, shared)), runtime)
+fn permits(runtime: &CheckedRuntime, most: usize) -> Arc<Permits> {
+    Arc::new(Permits::new(most, LEASE, Arc::new(runtime.clone())))
 }
 
 /// Waits for `permit` and works with it for a while.
@@ -92,11 +90,11 @@ async fn finish<const N: usize>(
 
 #[test]
 fn r22_no_more_hold_a_permit_than_may_and_none_is_lost_whoever_leaves() {
-    explore("five fetches, two permits, two leave", 0, || async {
-        let (permits, _) = permits(2);
+    explore("five fetches, two permits, two leave", 0, async |runtime| {
+        let permits = permits(&runtime, 2);
         let log = Log::default();
         let workers = workers::<5>(&permits, &log);
-        cancel(&workers[..2]);
+        runtime.cancel(&workers[..2]);
         finish(&permits, 2, workers, 2).await;
         assert!(log.most() <= 2);
         assert!((3..=5).contains(&log.all().len()));
@@ -105,11 +103,11 @@ fn r22_no_more_hold_a_permit_than_may_and_none_is_lost_whoever_leaves() {
 
 #[test]
 fn i6_permits_are_granted_in_the_order_in_which_they_were_asked_for() {
-    explore("four fetches, one permit, one leaves", 0, || async {
-        let (permits, _) = permits(1);
+    explore("four fetches, one permit, one leaves", 0, async |runtime| {
+        let permits = permits(&runtime, 1);
         let log = Log::default();
         let workers = workers::<4>(&permits, &log);
-        cancel(&workers[1..2]);
+        runtime.cancel(&workers[1..2]);
         finish(&permits, 1, workers, 4).await;
         assert!(log.all().is_sorted(), "{:?}", log.all());
         assert_eq!(log.most(), 1);
@@ -122,15 +120,15 @@ fn r22_every_order_in_which_one_leaves_while_it_is_granted_a_permit() {
     run(
         "a permit is granted to one that leaves, in every order",
         scheduler,
-        || async {
-            let (permits, _) = permits(1);
+        async |runtime| {
+            let permits = permits(&runtime, 1);
             let log = Log::default();
             let mut held = permits.queue();
             held.granted(|| ()).await;
             let leaving = permits.queue();
             let staying = spawn(work(permits.queue(), 1, log.clone()));
-            spawn(async move { drop(held) });
-            spawn(async move { drop(leaving) });
+            runtime.meanwhile(async move { drop(held) });
+            runtime.meanwhile(async move { drop(leaving) });
             staying.await.unwrap();
             finish(&permits, 1, [], 0).await;
             assert_eq!(log.all(), [1]);
@@ -140,8 +138,8 @@ fn r22_every_order_in_which_one_leaves_while_it_is_granted_a_permit() {
 
 #[test]
 fn r28_a_permit_that_never_comes_back_runs_out() {
-    explore("a fetch keeps the only permit for ever", 0, || async {
-        let (permits, runtime) = permits(1);
+    explore("a fetch never gives its permit back", 0, async |runtime| {
+        let permits = permits(&runtime, 1);
         let log = Log::default();
         let mut stuck = permits.queue();
         stuck.granted(|| ()).await;
@@ -155,8 +153,8 @@ fn r28_a_permit_that_never_comes_back_runs_out() {
 
 #[test]
 fn r28_a_stuck_fetch_that_goes_on_gives_nobody_elses_permit_back() {
-    explore("a fetch is stuck with the only permit", 0, || async {
-        let (permits, runtime) = permits(1);
+    explore("a fetch is stuck with its permit", 0, async |runtime| {
+        let permits = permits(&runtime, 1);
         let log = Log::default();
         let mut stuck = permits.queue();
         stuck.granted(|| ()).await;

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use shuttle::future::spawn;
 use tokio::sync::oneshot;
 
-use super::bench::{Bench, VAULT, cancel, explore, token};
+use super::bench::{Bench, VAULT, explore, token};
 use super::lock;
 use crate::{AccessToken, TokenRequest};
 
@@ -17,12 +17,12 @@ const SHORT: Duration = Duration::from_secs(20);
 
 #[test]
 fn r27_i7_the_last_handle_takes_those_along_who_keep_keys_warm() {
-    explore("the last handle of a warm key is dropped", 0, || async {
+    explore("a warm key's last handle is dropped", 0, async |runtime| {
         let Bench {
             tokens,
             runtime,
             calls,
-        } = Bench::new(token);
+        } = Bench::new(runtime, token);
         let keeping = [(); 2].map(|()| {
             let tokens = tokens.clone();
             spawn(async move { tokens.keep_warm(VAULT) })
@@ -32,7 +32,7 @@ fn r27_i7_the_last_handle_takes_those_along_who_keep_keys_warm() {
             spawn(async move { tokens.token(VAULT).await })
         }];
         drop(tokens);
-        cancel(&callers);
+        runtime.cancel(&callers);
         for kept in keeping {
             kept.await.unwrap().unwrap();
         }
@@ -50,10 +50,10 @@ fn i6_who_keeps_a_key_warm_learns_of_the_token_that_another_has_fetched() {
     explore(
         "a warm key's token is replaced by a short one",
         0,
-        || async {
+        async |runtime| {
             let (sender, third) = oneshot::channel();
             let sender = Mutex::new(Some(sender));
-            let bench = Bench::new(move |number| match number {
+            let bench = Bench::new(runtime, move |number| match number {
                 2 => AccessToken::expiring_in("token-2", SHORT),
                 _ => {
                     if number == 3 {
@@ -67,7 +67,7 @@ fn i6_who_keeps_a_key_warm_learns_of_the_token_that_another_has_fetched() {
             let first = bench.tokens.token(VAULT).await.unwrap();
             let refusals = [(); 2]
                 .map(|()| bench.caller(TokenRequest::new(VAULT).with_refused(first.clone())));
-            cancel(&refusals[..1]);
+            bench.runtime.cancel(&refusals[..1]);
             for refusal in refusals {
                 if let Ok(outcome) = refusal.await {
                     assert_ne!(outcome.unwrap().secret(), "token-1");

@@ -7,6 +7,7 @@ mod tending;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use http::HeaderValue;
 use tokio::sync::{Notify, oneshot};
 
 pub use status::KeyStatus;
@@ -14,7 +15,8 @@ pub use status::KeyStatus;
 use super::flight::Flight;
 use super::schedule::{self, ForceLimit, Window};
 use super::sync::{ArcSwapOption, AtomicU64, Mutex, MutexGuard, Ordering};
-use super::{Key, Source};
+use super::{Key, KeyRef, Source};
+use crate::credential::{Claims, TenantId};
 use crate::runtime::{Timestamp, random_fraction};
 use crate::{AccessToken, Audience, Error, ErrorKind};
 
@@ -33,14 +35,17 @@ type Waiter = oneshot::Sender<Outcome>;
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) token: AccessToken,
+    /// The token's, one step nearer.
+    pub(crate) header_value: HeaderValue,
     /// Counts the different tokens that this slot has held.
     pub(crate) generation: u64,
     /// Counts the entries, of which several may hold the same token.
     number: u64,
     window: Window,
-    /// How often it was at hand. Here and not in the slot, since whoever takes
-    /// the token writes to this place of memory anyway.
-    hits: AtomicU64,
+    /// How often it was at hand, except to those with a counter of their own.
+    /// Here and not in the slot, since whoever takes the token writes to this
+    /// place of memory anyway.
+    hits: Hits,
 }
 
 impl Entry {
@@ -50,7 +55,28 @@ impl Entry {
 
     #[inline]
     pub(crate) fn hit(&self) {
-        self.hits.fetch_add(1, Ordering::Relaxed);
+        self.hits.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts how often a token was at hand.
+#[derive(Debug)]
+pub(crate) struct Hits(AtomicU64);
+
+impl Hits {
+    fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Counts one. Only for the one who asked for this counter: what two count
+    /// at the same time is counted once.
+    #[inline]
+    pub(crate) fn hit_alone(&self) {
+        self.0.store(self.get() + 1, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -115,17 +141,26 @@ impl Slot {
                 force: ForceLimit::new(),
                 kept_warm: KeptWarm::No,
                 tenders: 0,
+                own_hits: Vec::new(),
                 counters: Counters::default(),
             }),
         }
     }
 
-    pub(super) fn key(&self) -> &Key {
-        &self.key
+    pub(super) fn key(&self) -> KeyRef<'_> {
+        self.key.as_ref()
     }
 
     pub(crate) fn audience(&self) -> &Audience {
         &self.key.audience
+    }
+
+    pub(crate) fn tenant(&self) -> Option<&TenantId> {
+        self.key.tenant.as_ref()
+    }
+
+    pub(crate) fn claims(&self) -> Option<&Claims> {
+        self.key.claims.as_ref()
     }
 
     /// The hot path: the current token, if it may be sent. Starts a flight in
@@ -143,7 +178,7 @@ impl Slot {
         if entry.window.is_due(now)
             && millis(now.monotonic) >= self.next_attempt.load(Ordering::Relaxed)
         {
-            self.refresh_in_background(source, now);
+            self.refresh_in_background(source);
         }
         entry.hit();
         Some(Arc::clone(entry))
@@ -153,9 +188,21 @@ impl Slot {
     /// done. The cheapest way to a token for whoever has one.
     #[inline]
     pub(crate) fn is_at_hand(&self, entry: &Entry, now: Timestamp) -> bool {
+        // What is not due for a refresh has not ended.
+        self.is_newest(entry) && !entry.window.is_due(now)
+    }
+
+    /// Whether `entry`, which was current once, still is.
+    #[inline]
+    pub(crate) fn is_newest(&self, entry: &Entry) -> bool {
         self.newest.load(Ordering::Acquire) == entry.number
-            && !entry.window.is_due(now)
-            && entry.window.is_usable(now)
+    }
+
+    /// A counter for one who finds tokens at hand often.
+    pub(crate) fn own_hits(&self) -> Arc<Hits> {
+        let hits = Arc::new(Hits::new());
+        self.lock().add_own_hits(Arc::clone(&hits));
+        hits
     }
 
     /// Whether a server has accepted the token of `entry`.
@@ -271,7 +318,9 @@ impl Slot {
     }
 
     #[cold]
-    fn refresh_in_background(self: &Arc<Self>, source: &Arc<Source>, now: Timestamp) {
+    fn refresh_in_background(self: &Arc<Self>, source: &Arc<Source>) {
+        // The reader's clock may have been a coarse one.
+        let now = source.runtime.now();
         let _stuck;
         let mut state = self.lock();
         _stuck = state.take_stuck(source, now);
@@ -455,15 +504,16 @@ impl Slot {
         }
         let number = self.newest.load(Ordering::Relaxed) + 1;
         let entry = Arc::new(Entry {
+            header_value: token.header_value().clone(),
             token,
             generation: state.generation,
             number,
             window,
-            hits: AtomicU64::new(0),
+            hits: Hits::new(),
         });
         state.failures = 0;
         if let Some(replaced) = self.current.swap(Some(Arc::clone(&entry))) {
-            state.counters.hits += replaced.hits.load(Ordering::Relaxed);
+            state.counters.hits += replaced.hits.get();
         }
         self.newest.store(number, Ordering::Release);
         let soonest = state.last_start.unwrap_or(now.monotonic) + LEAST_INTERVAL;

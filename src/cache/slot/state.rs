@@ -1,5 +1,6 @@
 //! What of a slot is behind its lock.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
@@ -7,7 +8,7 @@ use tokio::sync::oneshot;
 use super::super::Source;
 use super::super::schedule::ForceLimit;
 use super::status::Counters;
-use super::{Outcome, Waiter};
+use super::{Hits, Outcome, Waiter};
 use crate::Error;
 use crate::runtime::Timestamp;
 
@@ -24,6 +25,8 @@ pub(super) struct State {
     pub(super) force: ForceLimit,
     pub(super) kept_warm: KeptWarm,
     pub(super) tenders: u64,
+    /// Counters of those who have one of their own.
+    pub(super) own_hits: Vec<Arc<Hits>>,
     pub(super) counters: Counters,
 }
 
@@ -64,6 +67,22 @@ impl Airborne {
 }
 
 impl State {
+    pub(super) fn add_own_hits(&mut self, hits: Arc<Hits>) {
+        // Sweeping when the list would grow keeps it within twice the number
+        // of those that are in use.
+        if self.own_hits.len() == self.own_hits.capacity() {
+            let counters = &mut self.counters;
+            self.own_hits.retain(|hits| {
+                let in_use = Arc::strong_count(hits) > 1;
+                if !in_use {
+                    counters.hits += hits.get();
+                }
+                in_use
+            });
+        }
+        self.own_hits.push(hits);
+    }
+
     /// The flight under way, if it must have stopped moving.
     pub(super) fn take_stuck(&mut self, source: &Source, now: Timestamp) -> Option<Airborne> {
         self.flight

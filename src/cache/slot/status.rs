@@ -2,7 +2,6 @@
 
 use std::time::SystemTime;
 
-use super::super::sync::Ordering;
 use super::super::{Key, Source};
 use super::{KeptWarm, Slot};
 use crate::credential::{Claims, TenantId};
@@ -155,9 +154,10 @@ impl Slot {
         let state = self.lock();
         let current = self.current.load_full();
         let mut counters = state.counters;
+        counters.hits += state.own_hits.iter().map(|hits| hits.get()).sum::<u64>();
         let mut wait = state.back_off_left(source, now);
         if let Some(entry) = &current {
-            counters.hits += entry.hits.load(Ordering::Relaxed);
+            counters.hits += entry.hits.get();
             wait = wait.max(entry.window.left_until_due(now));
         }
         KeyStatus {

@@ -1,14 +1,18 @@
 //! Time, randomness and tasks, which all come in from outside.
 
-use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::future::Future;
-use std::hash::{BuildHasher, Hasher};
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::{Error, ErrorKind};
+use crate::Error;
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod coarse;
+mod system;
+
+pub use system::TokioRuntime;
 
 /// A boxed future, as it is used on the ways that are not hot.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -42,8 +46,17 @@ impl Timestamp {
 /// (`testing::ManualRuntime` under the feature `test-util`), which plays days
 /// of refreshes in milliseconds.
 pub trait Runtime: fmt::Debug + Send + Sync + 'static {
-    /// Reads both clocks. Called on every request: must not block.
+    /// Reads both clocks. Must not block.
     fn now(&self) -> Timestamp;
+
+    /// Reads both clocks for a request whose token is at hand, so each request
+    /// pays for it. May be up to 20 ms behind [`now`](Self::now), never ahead
+    /// of it, where that is cheaper to have. Must not block.
+    ///
+    /// Unless it is overridden this is [`now`](Self::now).
+    fn coarse_now(&self) -> Timestamp {
+        self.now()
+    }
 
     /// Waits for `duration` on the monotonic clock. Whoever waits may do so in a
     /// loop, so it must not return early.
@@ -65,6 +78,10 @@ impl<R: Runtime + ?Sized> Runtime for Arc<R> {
         (**self).now()
     }
 
+    fn coarse_now(&self) -> Timestamp {
+        (**self).coarse_now()
+    }
+
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         (**self).sleep(duration)
     }
@@ -75,67 +92,6 @@ impl<R: Runtime + ?Sized> Runtime for Arc<R> {
 
     fn random(&self) -> u64 {
         (**self).random()
-    }
-}
-
-const MARGIN: Duration = Duration::from_secs(10 * 365 * 86_400);
-
-/// The default [`Runtime`]: tokio's timer and tasks, the system's clocks.
-///
-/// Tasks are spawned on the runtime that the call is made on.
-///
-/// # Panics
-///
-/// [`sleep`](Runtime::sleep) panics on a tokio runtime that was built without
-/// its timer (`enable_time`), as everything of tokio that waits does.
-#[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
-pub struct TokioRuntime;
-
-impl TokioRuntime {
-    /// The default runtime.
-    #[must_use]
-    pub fn new() -> Self {
-        Self
-    }
-}
-
-impl Runtime for TokioRuntime {
-    #[allow(clippy::disallowed_methods, reason = "this is where time comes from")]
-    fn now(&self) -> Timestamp {
-        // tokio's clock is the system's unless a test has paused it.
-        static ORIGIN: OnceLock<tokio::time::Instant> = OnceLock::new();
-        let now = tokio::time::Instant::now();
-        // A test's paused clock may run ahead of others in the process, and is
-        // perhaps the first to be read here.
-        let origin = *ORIGIN.get_or_init(|| now.checked_sub(MARGIN).unwrap_or(now));
-        Timestamp {
-            monotonic: now.saturating_duration_since(origin),
-            wall: SystemTime::now(),
-        }
-    }
-
-    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(tokio::time::sleep(duration))
-    }
-
-    fn spawn(&self, task: BoxFuture<'static, ()>) -> Result<(), Error> {
-        match tokio::runtime::Handle::try_current() {
-            Ok(handle) => {
-                handle.spawn(task);
-                Ok(())
-            }
-            Err(_) => Err(Error::new(
-                ErrorKind::Configuration,
-                "a token can only be fetched inside a Tokio runtime",
-            )
-            .with_advice("await the request on one, or give the cache a Runtime of your own")),
-        }
-    }
-
-    fn random(&self) -> u64 {
-        // Each RandomState has keys of its own, so each hash is a new number.
-        RandomState::new().build_hasher().finish()
     }
 }
 
@@ -162,26 +118,4 @@ pub(crate) async fn within<F: Future>(
         sleep.as_mut().poll(cx).map(|()| None)
     })
     .await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn random_numbers_differ() {
-        let runtime = TokioRuntime::new();
-        assert_ne!(runtime.random(), runtime.random());
-        let fraction = random_fraction(&runtime);
-        assert!((0.0..1.0).contains(&fraction));
-    }
-
-    #[test]
-    fn without_a_runtime_a_task_is_refused_with_advice() {
-        let error = TokioRuntime::new()
-            .spawn(Box::pin(async {}))
-            .expect_err("no runtime here");
-        assert_eq!(error.kind(), ErrorKind::Configuration);
-        assert!(error.advice().is_some());
-    }
 }
