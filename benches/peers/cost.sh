@@ -12,7 +12,7 @@ target=${CARGO_TARGET_DIR:-$PWD/target}/peers-cost
 unset GCE_METADATA_HOST GOOGLE_APPLICATION_CREDENTIALS
 export NO_PROXY=127.0.0.1 no_proxy=127.0.0.1
 cargo build --quiet --release --manifest-path benches/peers/cost/Cargo.toml --target-dir "$target"
-table=$("$target/release/cost" "$@")
+table=$("$target/release/cost" --bench "$@")
 echo "$(date -u +%F), $(uname -sm), $(nproc) cores, $(rustc --version | cut -d' ' -f1,2), release profile:"
 echo
 echo "$table"

@@ -70,33 +70,27 @@ impl Case {
         self
     }
 
-    #[must_use]
     pub fn make(&self) -> Box<dyn Subject> {
         (self.make)()
     }
 
-    #[must_use]
     pub fn is_floor(&self) -> bool {
         self.role == Role::Floor
     }
 
-    #[must_use]
     pub fn is_by_hand(&self) -> bool {
         self.role == Role::ByHand
     }
 
-    #[must_use]
     pub fn is_library(&self) -> bool {
         self.role == Role::Library
     }
 }
 
-#[must_use]
 pub fn named(name: &str) -> Option<Case> {
     all().into_iter().find(|case| case.name == name)
 }
 
-#[must_use]
 pub fn all() -> Vec<Case> {
     let mut cases = vec![
         Case::floor(Family::Kept, "floor", || subject(Tower(Inner))),

@@ -8,8 +8,9 @@ use std::thread::{self, Thread};
 use http::Request;
 use tower::Service;
 
-use crate::measure::FULL;
+use crate::FULL;
 use crate::request::{Body, request};
+use crate::rounds::{BATCH, nanoseconds};
 
 /// Sends requests of its own type.
 pub(crate) trait Client: Clone + Send + 'static {
@@ -88,6 +89,9 @@ fn measured<C: Client>(client: &mut C, request: C::Request, run: &impl Run) {
 
 /// A [`Client`] whose type is forgotten.
 pub trait Subject: Send {
+    /// Nanoseconds of one call, over one batch.
+    fn time(&mut self, capacity: usize) -> f64;
+
     /// Makes so many requests. Sends them when the returned function is called.
     fn prepare<'a>(&'a mut self, capacity: usize, count: usize) -> Box<dyn FnOnce() + 'a>;
 
@@ -102,6 +106,11 @@ pub trait Subject: Send {
 }
 
 impl<C: Client> Subject for C {
+    fn time(&mut self, capacity: usize) -> f64 {
+        let requests: Vec<_> = (0..BATCH).map(|_| C::request(capacity)).collect();
+        nanoseconds(requests, |request| measured(self, request, &AtOnce))
+    }
+
     fn prepare<'a>(&'a mut self, capacity: usize, count: usize) -> Box<dyn FnOnce() + 'a> {
         let requests: Vec<_> = (0..count).map(|_| C::request(capacity)).collect();
         Box::new(move || {

@@ -3,7 +3,6 @@
 mod cases;
 mod client;
 mod fallible;
-mod measure;
 mod options;
 mod peers;
 mod table;
@@ -16,17 +15,26 @@ mod wrapper;
 #[path = "../../../support/request.rs"]
 mod request;
 
+// As the crate's own benchmarks measure time.
+#[path = "../../../support/rounds.rs"]
+mod rounds;
+
 pub use cases::{Case, Family, all, named};
 pub use client::Subject;
-pub use measure::{CAPACITIES, FULL, ROOMY, median, per_call};
 pub use options::Options;
+pub use rounds::{BATCH, Case as Timed, Rounds, Samples};
 pub use table::{Row, print};
-pub use threads::{Threads, in_threads};
+pub use threads::calls_per_microsecond;
 
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use tokio::runtime::{EnterGuard, Runtime};
+
+/// The request's six headers fill the map: the seventh makes it grow.
+pub const FULL: usize = 6;
+/// The map was made with room for the seventh.
+pub const ROOMY: usize = 8;
 
 /// No library is to renew its token while it is measured.
 const TOKEN_LIFETIME: Duration = Duration::from_hours(24);

@@ -21,6 +21,11 @@ impl Options {
         let mut rounds = ROUNDS;
         let mut only = Vec::new();
         while let Some(argument) = arguments.next() {
+            // What Cargo passes to a benchmark that is to measure: without it,
+            // there is one round.
+            if argument == "--bench" {
+                continue;
+            }
             match (argument.as_str(), arguments.next()) {
                 ("--only", Some(part)) => only.push(part),
                 ("--rounds", Some(number)) => {

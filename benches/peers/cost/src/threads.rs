@@ -1,61 +1,75 @@
 //! Throughput of one thread and of two.
 
+use std::hint::spin_loop;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use crate::measure::{FULL, nanoseconds};
-use crate::{Subject, enter};
+use crate::rounds::{BATCH, lid, waited_for_processor};
+use crate::{FULL, Subject, enter};
 
-const CALLS: usize = 2000;
+/// Of a library whose tasks sleep until a lock is free, every try is disturbed:
+/// they wait for a processor when they wake up.
+const MOST_TRIES: usize = 10;
 
-/// One round.
-#[derive(Clone, Copy)]
-pub struct Threads {
-    /// Calls in a microsecond, all threads together.
-    pub one: f64,
-    pub two: f64,
-}
-
-pub fn in_threads(subject: &dyn Subject) -> Threads {
-    Threads {
-        one: throughput(subject, 1),
-        two: throughput(subject, 2),
+/// Of the first time that all threads had a processor all the time, or else of
+/// the last time.
+pub fn calls_per_microsecond(subject: &dyn Subject, threads: usize) -> f64 {
+    let mut figure = f64::NAN;
+    for _ in 0..MOST_TRIES {
+        let is_undisturbed;
+        (figure, is_undisturbed) = try_once(subject, threads);
+        if is_undisturbed {
+            break;
+        }
     }
+    figure
 }
 
-/// From the first start to the last end.
+/// From the first start to the last end, and whether no thread had to wait for
+/// a processor.
 #[expect(
     clippy::disallowed_methods,
     reason = "real time is what is measured here"
 )]
-fn throughput(subject: &dyn Subject, threads: usize) -> f64 {
-    let ready = AtomicUsize::new(0);
-    let times: Vec<_> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads)
+fn try_once(subject: &dyn Subject, threads: usize) -> (f64, bool) {
+    let start_line = &[AtomicUsize::new(threads), AtomicUsize::new(threads)];
+    let runs: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads)
             .map(|_| {
-                let (ready, mut own) = (&ready, subject.another());
+                let mut own = subject.another();
                 scope.spawn(move || {
                     let _context = enter();
-                    let send = own.prepare_beside_others(FULL, CALLS);
-                    ready.fetch_add(1, Ordering::SeqCst);
-                    // Not a barrier that sleeps: one thread would run alone for
-                    // long enough to hide that they get in each other's way.
-                    while ready.load(Ordering::SeqCst) < threads {
-                        std::hint::spin_loop();
-                    }
+                    own.prepare_beside_others(FULL, 64)();
+                    let send = own.prepare_beside_others(FULL, BATCH);
+                    let _lid = lid();
+                    // Until both have a processor.
+                    wait_for_all(&start_line[0], thread::yield_now);
+                    let waited = waited_for_processor();
+                    wait_for_all(&start_line[1], spin_loop);
                     let start = Instant::now();
                     send();
-                    (start, Instant::now())
+                    (start, Instant::now(), waited_for_processor() == waited)
                 })
             })
             .collect();
-        workers
+        threads
             .into_iter()
-            .map(|worker| worker.join().unwrap())
+            .map(|thread| thread.join().unwrap())
             .collect()
     });
-    let start = times.iter().map(|(start, _)| *start).min().unwrap();
-    let end = times.iter().map(|(_, end)| *end).max().unwrap();
-    (CALLS * threads) as f64 * 1000.0 / nanoseconds(end - start)
+    let start = runs.iter().map(|(start, ..)| *start).min().unwrap();
+    let end = runs.iter().map(|(_, end, _)| *end).max().unwrap();
+    (
+        (BATCH * threads) as f64 * 1000.0 / (end - start).as_nanos() as f64,
+        runs.iter().all(|(.., is_undisturbed)| *is_undisturbed),
+    )
+}
+
+/// Not a barrier that sleeps: the first to wake up would run alone.
+fn wait_for_all(absent: &AtomicUsize, pause: fn()) {
+    absent.fetch_sub(1, Ordering::AcqRel);
+    while absent.load(Ordering::Acquire) > 0 {
+        pause();
+    }
 }

@@ -5,13 +5,13 @@ use std::env;
 use std::process::{Command, ExitCode};
 
 use peers_cost::{
-    CAPACITIES, Case, FULL, Options, Row, enter, in_threads, median, named, per_call, print,
+    BATCH, Case, FULL, Options, ROOMY, Rounds, Row, Samples, Timed, calls_per_microsecond, enter,
+    named, print,
 };
 
 /// As this program is called by itself, under callgrind.
 const MEASURED: &str = "--measured";
-/// Some batches of 256.
-const REQUESTS: usize = 1024;
+const REQUESTS: usize = 4 * BATCH;
 
 fn main() -> ExitCode {
     let _context = enter();
@@ -60,59 +60,60 @@ fn rows(options: &Options) -> Vec<Row> {
         .collect()
 }
 
-/// For each case: what each round came to.
+/// For each case: how long a call takes with each map, and how many calls are
+/// made by one thread and by two.
 struct Times {
-    per_call: Vec<[Vec<f64>; 2]>,
-    throughput: Vec<[Vec<f64>; 2]>,
+    alone: Samples,
+    calls: Vec<[Timed; 2]>,
+    in_threads: Samples,
+    throughputs: Vec<[Timed; 2]>,
 }
 
 impl Times {
-    fn measure(cases: &[Case], rounds: usize) -> Self {
-        let mut subjects: Vec<_> = cases.iter().map(Case::make).collect();
-        let mut times = Self {
-            per_call: vec![Default::default(); cases.len()],
-            throughput: vec![Default::default(); cases.len()],
-        };
-        for round in 1..=rounds {
-            for (subject, figures) in subjects.iter_mut().zip(&mut times.per_call) {
-                for (capacity, figures) in CAPACITIES.into_iter().zip(figures) {
-                    figures.push(per_call(&mut **subject, capacity));
-                }
-            }
-            for (subject, [one, two]) in subjects.iter().zip(&mut times.throughput) {
-                let threads = in_threads(&**subject);
-                one.push(threads.one);
-                two.push(threads.two);
-            }
-            if round % 50 == 0 {
-                eprintln!("round {round} of {rounds}");
-            }
+    fn measure(cases: &[Case], count: usize) -> Self {
+        let subjects: Vec<_> = cases.iter().map(Case::make).collect();
+        let mut alone = Rounds::new();
+        let calls = subjects.iter().map(|subject| {
+            [FULL, ROOMY].map(|capacity| {
+                let mut own = subject.another();
+                alone.case(move || own.time(capacity))
+            })
+        });
+        let calls = calls.collect();
+        let mut in_threads = Rounds::new();
+        let throughputs = subjects.iter().map(|subject| {
+            [1, 2]
+                .map(|threads| in_threads.case(move || calls_per_microsecond(&**subject, threads)))
+        });
+        let throughputs = throughputs.collect();
+        eprintln!("one thread, {count} rounds");
+        let alone = alone.run(count);
+        eprintln!("two threads, {count} rounds");
+        let in_threads = in_threads.run(count);
+        Self {
+            alone,
+            calls,
+            in_threads,
+            throughputs,
         }
-        times
     }
 
     fn added(&self, n: usize, floor: usize) -> [f64; 2] {
         [0, 1].map(|map| {
-            median(pairs(
-                &self.per_call[n][map],
-                &self.per_call[floor][map],
-                |a, b| a - b,
-            ))
+            self.alone
+                .added(self.calls[n][map], self.calls[floor][map])
+                .median
         })
     }
 
     fn two_threads(&self, n: usize) -> f64 {
-        median(self.throughput[n][1].clone())
+        self.in_threads.of(self.throughputs[n][1]).median
     }
 
     fn scaling(&self, n: usize) -> f64 {
-        let [one, two] = &self.throughput[n];
-        median(pairs(two, one, |two, one| two / one))
+        let [one, two] = self.throughputs[n];
+        self.in_threads.ratio(two, one).median
     }
-}
-
-fn pairs(left: &[f64], right: &[f64], join: impl Fn(f64, f64) -> f64) -> Vec<f64> {
-    left.iter().zip(right).map(|(l, r)| join(*l, *r)).collect()
 }
 
 fn instructions(case: &Case) -> f64 {
@@ -142,7 +143,6 @@ fn instructions(case: &Case) -> f64 {
 /// In batches, as where many requests are under way: what freeing them costs
 /// depends on what lies beside them.
 fn send_under_callgrind(name: &str) {
-    const BATCH: usize = 256;
     let mut subject = named(name).expect("no such case").make();
     for _ in 0..REQUESTS / BATCH {
         subject.prepare(FULL, BATCH)();
