@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prints, as one Markdown table, what one request costs through tower-bearer and
 # through other libraries while its token is at hand. Needs valgrind. Takes
-# minutes to build and a few to run; best on a machine that does nothing else.
+# minutes to build and five to run; best on a machine that does nothing else.
 #
 #   bash benches/peers/cost.sh [--only PART_OF_A_NAME]... [--rounds NUMBER]
 set -euo pipefail

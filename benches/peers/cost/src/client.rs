@@ -1,5 +1,6 @@
 //! What is measured: something that sends requests.
 
+use std::cell::Cell;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Wake, Waker};
@@ -51,7 +52,10 @@ impl Run for AtOnce {
 }
 
 /// Sleeps until it is woken: other threads may hold the library's lock.
-struct Parking(Waker);
+struct Parking {
+    waker: Waker,
+    has_slept: Cell<bool>,
+}
 
 impl Parking {
     fn here() -> Self {
@@ -67,15 +71,19 @@ impl Parking {
             }
         }
 
-        Self(Waker::from(Arc::new(Unpark(thread::current()))))
+        Self {
+            waker: Waker::from(Arc::new(Unpark(thread::current()))),
+            has_slept: Cell::new(false),
+        }
     }
 }
 
 impl Run for Parking {
     fn run<F: Future>(&self, future: F) {
         let mut future = pin!(future);
-        let mut cx = Context::from_waker(&self.0);
+        let mut cx = Context::from_waker(&self.waker);
         while future.as_mut().poll(&mut cx).is_pending() {
+            self.has_slept.set(true);
             thread::park();
         }
     }
@@ -95,12 +103,13 @@ pub trait Subject: Send {
     /// Makes so many requests. Sends them when the returned function is called.
     fn prepare<'a>(&'a mut self, capacity: usize, count: usize) -> Box<dyn FnOnce() + 'a>;
 
-    /// The same where other threads use the same token.
+    /// The same where other threads use the same token. The function says whether
+    /// it had to sleep until a lock was free.
     fn prepare_beside_others<'a>(
         &'a mut self,
         capacity: usize,
         count: usize,
-    ) -> Box<dyn FnOnce() + 'a>;
+    ) -> Box<dyn FnOnce() -> bool + 'a>;
 
     fn another(&self) -> Box<dyn Subject>;
 }
@@ -124,13 +133,14 @@ impl<C: Client> Subject for C {
         &'a mut self,
         capacity: usize,
         count: usize,
-    ) -> Box<dyn FnOnce() + 'a> {
+    ) -> Box<dyn FnOnce() -> bool + 'a> {
         let requests: Vec<_> = (0..count).map(|_| C::request(capacity)).collect();
         let parking = Parking::here();
         Box::new(move || {
             for request in requests {
                 measured(self, request, &parking);
             }
+            parking.has_slept.get()
         })
     }
 
