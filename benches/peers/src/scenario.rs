@@ -30,6 +30,9 @@ pub struct Figure {
     pub ideal: Ideal,
     /// What it was; `None` if this peer cannot be measured.
     pub value: Option<f64>,
+    /// Whether it depends on how fast the machine is, and so proves nothing on
+    /// one that is busy.
+    pub timed: bool,
 }
 
 impl Figure {
@@ -40,6 +43,18 @@ impl Figure {
             what,
             ideal,
             value: Some(value),
+            timed: false,
+        }
+    }
+
+    /// A figure for a peer that cannot be measured.
+    #[must_use]
+    pub fn unmeasured(what: &'static str, ideal: Ideal) -> Self {
+        Self {
+            what,
+            ideal,
+            value: None,
+            timed: false,
         }
     }
 
@@ -49,10 +64,26 @@ impl Figure {
         Self::new(what, ideal, count as f64)
     }
 
+    /// The same figure as one that a busy machine can spoil: a wait, or a
+    /// number of things that happen while the real clock runs.
+    #[must_use]
+    pub fn timed(self) -> Self {
+        Self {
+            timed: true,
+            ..self
+        }
+    }
+
     /// Whether it is as it ought to be, or could not be measured.
     #[must_use]
     pub fn holds(&self) -> bool {
         self.value.is_none_or(|value| self.ideal.admits(value))
+    }
+
+    /// Whether it is off, and the machine cannot be to blame for that.
+    #[must_use]
+    pub fn fails(&self) -> bool {
+        !self.timed && !self.holds()
     }
 
     /// The value as the table has it.
@@ -130,5 +161,16 @@ mod tests {
         assert!(!Figure::count("", Ideal::Exactly(1.0), 0).holds());
         assert!(Figure::new("", Ideal::AtMost(1.1), 1.1).holds());
         assert!(!Figure::new("", Ideal::AtMost(1.1), 1.11).holds());
+        assert!(Figure::unmeasured("", Ideal::Exactly(1.0)).holds());
+    }
+
+    #[test]
+    fn a_time_that_is_off_never_fails_the_check() {
+        let off = Figure::count("", Ideal::Exactly(1.0), 2);
+        assert!(off.fails());
+        let off = off.timed();
+        assert!(!off.holds());
+        assert!(!off.fails());
+        assert!(!Figure::count("", Ideal::Exactly(1.0), 1).fails());
     }
 }
