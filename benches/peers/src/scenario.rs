@@ -96,6 +96,8 @@ impl Figure {
 /// What a figure ought to be.
 #[derive(Clone, Copy, Debug)]
 pub enum Ideal {
+    /// This or more.
+    AtLeast(f64),
     /// This and nothing else.
     Exactly(f64),
     /// This or less.
@@ -107,6 +109,7 @@ impl Ideal {
         match self {
             Self::Exactly(ideal) => (value - ideal).abs() < f64::EPSILON,
             Self::AtMost(most) => value <= most,
+            Self::AtLeast(least) => value >= least,
         }
     }
 }
@@ -116,12 +119,16 @@ impl fmt::Display for Ideal {
         match self {
             Self::Exactly(ideal) => f.write_str(&number(*ideal)),
             Self::AtMost(most) => write!(f, "≤ {}", number(*most)),
+            Self::AtLeast(least) => write!(f, "≥ {}", number(*least)),
         }
     }
 }
 
 /// Whole numbers with their thousands apart, others to three places.
 fn number(value: f64) -> String {
+    if value.is_infinite() {
+        return "never".to_owned();
+    }
     if value.fract() != 0.0 {
         return format!("{value:.3}");
     }
@@ -149,6 +156,7 @@ mod tests {
             (600_005.0, "600,005"),
             (1.0034, "1.003"),
             (0.0001, "0.000"),
+            (f64::INFINITY, "never"),
         ] {
             assert_eq!(number(value), text);
         }
