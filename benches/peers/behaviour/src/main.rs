@@ -30,6 +30,13 @@ use crate::scenarios::Scenario;
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> Result<ExitCode, BoxError> {
+    #[cfg(feature = "others")]
+    if let [_, first, address] = &*std::env::args().collect::<Vec<_>>()
+        && first == entrants::kube::PLUGIN
+    {
+        println!("{}", entrants::kube::plugin(address)?);
+        return Ok(ExitCode::SUCCESS);
+    }
     let wanted = Wanted::from(std::env::args().skip(1))?;
     let entrants = wanted.entrants();
     let mut missed = Vec::new();

@@ -34,7 +34,7 @@ pub(super) fn entrants() -> [Entrant; 3] {
         },
         Entrant {
             resends: true,
-            ..Entrant::new(format!("the same over {identity}"), AGEING, |servers| {
+            ..Entrant::new(format!("{policy} + {identity}"), AGEING, |servers| {
                 Azure::reauthorizing().client(servers)
             })
         },

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::AUTHORIZATION;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use peers::BoxError;
@@ -16,9 +15,10 @@ use toolkit_auth::oauth2::{
 };
 use toolkit_http::HttpError;
 use tower::util::BoxCloneSyncService;
-use tower::{Layer as _, ServiceExt as _, service_fn};
+use tower::{Layer as _, ServiceExt as _};
 
 use super::loopback::Loopback;
+use super::sends::sends;
 use super::with_version;
 use crate::entrant::{Ageing, Entrant};
 
@@ -69,29 +69,6 @@ fn connect(
         tokens,
         _endpoint: endpoint,
     }))
-}
-
-fn sends(
-    resource: ResourceServer,
-) -> impl tower::Service<
-    Request<Body>,
-    Response = Response<()>,
-    Error = HttpError,
-    Future: Send + 'static,
-> + Clone
-+ Send
-+ Sync
-+ 'static {
-    service_fn(move |request: Request<Body>| {
-        let resource = resource.clone();
-        async move {
-            let authorization = request.headers().get(AUTHORIZATION);
-            let authorization = authorization.and_then(|value| value.to_str().ok());
-            let mut response = Response::new(());
-            *response.status_mut() = resource.answer(authorization).await;
-            Ok(response)
-        }
-    })
 }
 
 struct Layered {

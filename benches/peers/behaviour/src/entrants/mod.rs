@@ -19,11 +19,15 @@ mod handed;
 #[cfg(feature = "others")]
 mod issued;
 #[cfg(feature = "others")]
+pub(crate) mod kube;
+#[cfg(feature = "others")]
 mod loopback;
 #[cfg(feature = "others")]
 mod object_store;
 #[cfg(feature = "others")]
 mod reqsign;
+#[cfg(feature = "others")]
+mod sends;
 
 use peers::peers::version_in;
 
@@ -47,7 +51,7 @@ fn others() -> Vec<Entrant> {
         object_store::entrant(),
     ]);
     others.extend(cf_gears::entrants());
-    others.push(aliri::entrant());
+    others.extend([aliri::entrant(), kube::entrant()]);
     others
 }
 

@@ -11,9 +11,8 @@ use crate::entrant::{Ageing, Entrant};
 /// Refreshed at the server's hint and up to a tenth of what is left after it,
 /// which is 6.3 s; used for 54 s.
 const AGEING: Ageing = Ageing {
-    life: Duration::from_mins(1),
     refresh_in: Some(Duration::from_secs(1)),
-    calls_from: Duration::from_millis(6_500),
+    ..Ageing::of(Duration::from_mins(1), Duration::from_millis(6_500))
 };
 
 pub(super) fn entrant() -> Entrant {
