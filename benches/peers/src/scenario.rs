@@ -30,6 +30,9 @@ pub struct Figure {
     pub ideal: Ideal,
     /// What it was; `None` if this peer cannot be measured.
     pub value: Option<f64>,
+    /// Whether it depends on how fast the machine is, and so proves nothing on
+    /// one that is busy.
+    pub timed: bool,
 }
 
 impl Figure {
@@ -40,6 +43,18 @@ impl Figure {
             what,
             ideal,
             value: Some(value),
+            timed: false,
+        }
+    }
+
+    /// A figure for a peer that cannot be measured.
+    #[must_use]
+    pub fn unmeasured(what: &'static str, ideal: Ideal) -> Self {
+        Self {
+            what,
+            ideal,
+            value: None,
+            timed: false,
         }
     }
 
@@ -49,10 +64,26 @@ impl Figure {
         Self::new(what, ideal, count as f64)
     }
 
+    /// The same figure as one that a busy machine can spoil: a wait, or a
+    /// number of things that happen while the real clock runs.
+    #[must_use]
+    pub fn timed(self) -> Self {
+        Self {
+            timed: true,
+            ..self
+        }
+    }
+
     /// Whether it is as it ought to be, or could not be measured.
     #[must_use]
     pub fn holds(&self) -> bool {
         self.value.is_none_or(|value| self.ideal.admits(value))
+    }
+
+    /// Whether it is off, and the machine cannot be to blame for that.
+    #[must_use]
+    pub fn fails(&self) -> bool {
+        !self.timed && !self.holds()
     }
 
     /// The value as the table has it.
@@ -65,6 +96,8 @@ impl Figure {
 /// What a figure ought to be.
 #[derive(Clone, Copy, Debug)]
 pub enum Ideal {
+    /// This or more.
+    AtLeast(f64),
     /// This and nothing else.
     Exactly(f64),
     /// This or less.
@@ -76,6 +109,7 @@ impl Ideal {
         match self {
             Self::Exactly(ideal) => (value - ideal).abs() < f64::EPSILON,
             Self::AtMost(most) => value <= most,
+            Self::AtLeast(least) => value >= least,
         }
     }
 }
@@ -85,12 +119,16 @@ impl fmt::Display for Ideal {
         match self {
             Self::Exactly(ideal) => f.write_str(&number(*ideal)),
             Self::AtMost(most) => write!(f, "≤ {}", number(*most)),
+            Self::AtLeast(least) => write!(f, "≥ {}", number(*least)),
         }
     }
 }
 
 /// Whole numbers with their thousands apart, others to three places.
 fn number(value: f64) -> String {
+    if value.is_infinite() {
+        return "never".to_owned();
+    }
     if value.fract() != 0.0 {
         return format!("{value:.3}");
     }
@@ -118,6 +156,7 @@ mod tests {
             (600_005.0, "600,005"),
             (1.0034, "1.003"),
             (0.0001, "0.000"),
+            (f64::INFINITY, "never"),
         ] {
             assert_eq!(number(value), text);
         }
@@ -130,5 +169,16 @@ mod tests {
         assert!(!Figure::count("", Ideal::Exactly(1.0), 0).holds());
         assert!(Figure::new("", Ideal::AtMost(1.1), 1.1).holds());
         assert!(!Figure::new("", Ideal::AtMost(1.1), 1.11).holds());
+        assert!(Figure::unmeasured("", Ideal::Exactly(1.0)).holds());
+    }
+
+    #[test]
+    fn a_time_that_is_off_never_fails_the_check() {
+        let off = Figure::count("", Ideal::Exactly(1.0), 2);
+        assert!(off.fails());
+        let off = off.timed();
+        assert!(!off.holds());
+        assert!(!off.fails());
+        assert!(!Figure::count("", Ideal::Exactly(1.0), 1).fails());
     }
 }

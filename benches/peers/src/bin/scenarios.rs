@@ -6,7 +6,8 @@
 //!
 //! With `--check`, plays them against tower-bearer alone. With ids, plays only
 //! those (`-- --check R35 R37`). Either way it fails when a figure of
-//! tower-bearer's is not as it ought to be.
+//! tower-bearer's is not as it ought to be, unless it is one that depends on how
+//! fast the machine is: those are only printed.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -51,7 +52,7 @@ async fn main() -> Result<ExitCode, BoxError> {
             .iter()
             .take(1)
             .flatten()
-            .filter(|figure| !figure.holds())
+            .filter(|figure| figure.fails())
         {
             missed.push(format!(
                 "{}: {}: {} in place of {}",

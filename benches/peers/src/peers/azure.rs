@@ -22,10 +22,14 @@ use crate::identity::IdentityProvider;
 use crate::peer::{Audience, CLIENT_ID, CLIENT_SECRET, Client, Peer, Servers, TENANT};
 use crate::resource::ResourceServer;
 
+/// Makes the credential that the policy asks for tokens.
+type MakeCredential = fn(&IdentityProvider) -> Result<Arc<dyn TokenCredential>, BoxError>;
+
 /// `azure_core` and `azure_identity`.
 #[derive(Clone, Copy, Debug)]
 pub struct Azure {
     reauthorizes: bool,
+    credential: MakeCredential,
 }
 
 impl Azure {
@@ -34,6 +38,7 @@ impl Azure {
     pub fn plain() -> Self {
         Self {
             reauthorizes: false,
+            credential: client_secret,
         }
     }
 
@@ -41,7 +46,16 @@ impl Azure {
     /// clients for Key Vault have one: a 401 is then answered with a resend.
     #[must_use]
     pub fn reauthorizing() -> Self {
-        Self { reauthorizes: true }
+        Self {
+            reauthorizes: true,
+            credential: client_secret,
+        }
+    }
+
+    /// The same with a credential other than `azure_identity`'s.
+    #[must_use]
+    pub fn with_credential(self, credential: MakeCredential) -> Self {
+        Self { credential, ..self }
     }
 }
 
@@ -58,14 +72,7 @@ impl Peer for Azure {
     }
 
     fn client(&self, servers: &Servers) -> Result<Arc<dyn Client>, BoxError> {
-        let credential = ClientSecretCredential::new(
-            TENANT,
-            CLIENT_ID.to_owned(),
-            Secret::new(CLIENT_SECRET),
-            Some(ClientSecretCredentialOptions {
-                client_options: through(IdentityTransport(servers.identity.clone())),
-            }),
-        )?;
+        let credential = (self.credential)(&servers.identity)?;
         let pipeline = |audience: Audience| {
             let mut policy =
                 BearerTokenAuthorizationPolicy::new(credential.clone(), [audience.scope()]);
@@ -87,6 +94,17 @@ impl Peer for Azure {
             credential,
         }))
     }
+}
+
+fn client_secret(identity: &IdentityProvider) -> Result<Arc<dyn TokenCredential>, BoxError> {
+    Ok(ClientSecretCredential::new(
+        TENANT,
+        CLIENT_ID.to_owned(),
+        Secret::new(CLIENT_SECRET),
+        Some(ClientSecretCredentialOptions {
+            client_options: through(IdentityTransport(identity.clone())),
+        }),
+    )?)
 }
 
 fn through(transport: impl HttpClient + 'static) -> ClientOptions {
@@ -152,7 +170,7 @@ impl OnChallenge for Reauthorize {
 struct Pipelines {
     vault: Pipeline,
     storage: Pipeline,
-    credential: Arc<ClientSecretCredential>,
+    credential: Arc<dyn TokenCredential>,
 }
 
 #[async_trait]

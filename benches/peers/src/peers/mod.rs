@@ -22,8 +22,14 @@ pub fn others() -> Vec<Box<dyn Peer>> {
 
 /// The version of `package` that this program was built with.
 fn locked_version(package: &str) -> &'static str {
+    version_in(include_str!("../../Cargo.lock"), package)
+}
+
+/// The version of `package` in a `Cargo.lock`.
+#[must_use]
+pub fn version_in<'a>(lock: &'a str, package: &str) -> &'a str {
     let name = format!("name = \"{package}\"");
-    let mut lines = include_str!("../../Cargo.lock").lines();
+    let mut lines = lock.lines();
     lines.find(|line| *line == name);
     lines
         .next()

@@ -49,7 +49,8 @@ impl Scenario for ColdStampede {
                 "p99 of the wait / time of one fetch",
                 Ideal::AtMost(1.1),
                 in_units_of(FETCH, outcomes.p99()),
-            ),
+            )
+            .timed(),
         ])
     }
 }

@@ -64,12 +64,14 @@ impl Scenario for StampedeAtTheRefreshPoint {
                 "requests that waited for longer than half of the fetch",
                 Ideal::Exactly(0.0),
                 outcomes.longer_than(FETCH / 2),
-            ),
+            )
+            .timed(),
             Figure::new(
                 "p99 of the wait / time of one fetch",
                 Ideal::AtMost(0.01),
                 in_units_of(FETCH, outcomes.p99()),
-            ),
+            )
+            .timed(),
         ])
     }
 }

@@ -64,12 +64,14 @@ impl Scenario for SlowNeighbour {
                 "p99 of a request's wait / time of the fetch for A",
                 Ideal::AtMost(0.01),
                 in_units_of(SLOW_FETCH, sends.p99()),
-            ),
+            )
+            .timed(),
             Figure::new(
                 "p99 of the wait for a token without a request / time of the fetch for A",
                 Ideal::AtMost(0.01),
                 in_units_of(SLOW_FETCH, tokens.p99()),
-            ),
+            )
+            .timed(),
         ])
     }
 }

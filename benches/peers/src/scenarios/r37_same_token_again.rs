@@ -42,7 +42,8 @@ impl Scenario for SameTokenAgain {
                 "token requests after the first (at most one in 30 s)",
                 Ideal::AtMost(1.0),
                 servers.identity.requests().saturating_sub(1),
-            ),
+            )
+            .timed(),
             by_hand(peer).await?,
         ])
     }
@@ -63,11 +64,7 @@ async fn by_hand(peer: &dyn Peer) -> Result<Figure, BoxError> {
     let ideal = Ideal::AtMost(20.0);
     let servers = servers();
     let Some(by_hand) = peer.client_by_hand(&servers)? else {
-        return Ok(Figure {
-            what,
-            ideal,
-            value: None,
-        });
+        return Ok(Figure::unmeasured(what, ideal));
     };
     for _ in 0..STEPS {
         by_hand.client.send(Audience::Vault).await?;
