@@ -188,6 +188,7 @@ pub struct TokenRequest {
     tenant: Option<TenantId>,
     claims: Option<Claims>,
     refused: Option<AccessToken>,
+    ahead_of_need: bool,
     runtime: Arc<dyn Runtime>,
 }
 
@@ -200,6 +201,7 @@ impl TokenRequest {
             tenant: None,
             claims: None,
             refused: None,
+            ahead_of_need: false,
             runtime: Arc::new(TokioRuntime::new()),
         }
     }
@@ -224,6 +226,16 @@ impl TokenRequest {
     pub fn with_refused(mut self, token: AccessToken) -> Self {
         self.refused = Some(token);
         self
+    }
+
+    /// Says that nobody waits for the token: there is one that is good.
+    pub(crate) fn ahead_of_need(mut self) -> Self {
+        self.ahead_of_need = true;
+        self
+    }
+
+    pub(crate) fn is_ahead_of_need(&self) -> bool {
+        self.ahead_of_need
     }
 
     /// Takes time and randomness from `runtime`.

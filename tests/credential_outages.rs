@@ -103,6 +103,43 @@ async fn r07_a_resolver_that_fails_for_hours_is_forgotten_within_thirty_seconds(
     assert!(healthy_again.elapsed() <= 30 * SECOND);
 }
 
+/// Callers that wait get a few attempts at once. While a token is good nobody
+/// waits, and the pauses between fetches are retries enough.
+#[tokio::test(start_paused = true)]
+async fn r05_r10_a_refresh_ahead_of_need_is_attempted_once_a_fetch() {
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&attempts);
+    let transport = Transport::new(service_fn(move |_: Request<Full<Bytes>>| {
+        let number = counted.fetch_add(1, Ordering::SeqCst);
+        async move {
+            sleep(20 * Duration::from_millis(1)).await;
+            Ok::<_, BoxError>(match number {
+                2 => answer(StatusCode::OK, TOKEN),
+                _ => answer(StatusCode::INTERNAL_SERVER_ERROR, ""),
+            })
+        }
+    }));
+    let needed = Arc::new(AtomicUsize::new(0));
+    let credential = client_secret("s3cret", transport).unwrap();
+    let tokens = TokenCache::new(Counted(credential, Arc::clone(&needed)));
+    tokens.token(VAULT).await.unwrap();
+    assert_eq!(
+        (
+            attempts.load(Ordering::SeqCst),
+            needed.load(Ordering::SeqCst)
+        ),
+        (3, 1)
+    );
+    advance(DUE).await;
+    for _ in 0..1600 {
+        assert!(token_at_once(&tokens, VAULT).is_some());
+        sleep(TICK / 10).await;
+    }
+    let refreshes = needed.load(Ordering::SeqCst) - 1;
+    assert_eq!(attempts.load(Ordering::SeqCst) - 3, refreshes);
+    assert!((2..=8).contains(&refreshes), "{refreshes} in 16 s");
+}
+
 /// Counts how often a token is needed.
 struct Counted<C>(C, Arc<AtomicUsize>);
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Source;
 use super::permits::Permit;
-use super::slot::Slot;
+use super::slot::{Departure, Slot};
 use crate::credential::{Credential as _, TokenRequest};
 use crate::runtime::{Timestamp, within};
 use crate::{AccessToken, Error, ErrorKind};
@@ -92,9 +92,12 @@ impl Flight {
         // The cache may have given the key up meanwhile. If nobody waits for
         // it either, the token would be nobody's.
         let is_forgotten = Arc::strong_count(&self.slot) == 1;
-        if is_forgotten || !self.slot.departs(source, self.id, asked_at) {
+        if is_forgotten {
             return Fetched::GivenUp;
         }
+        let Some(departure) = self.slot.departs(source, self.id, asked_at) else {
+            return Fetched::GivenUp;
+        };
         let key = self.slot.key();
         let mut request = TokenRequest::new(key.audience).with_runtime(Arc::clone(&source.runtime));
         if let Some(tenant) = key.tenant {
@@ -105,6 +108,9 @@ impl Flight {
         }
         if let Some(refused) = &self.refused {
             request = request.with_refused(refused.clone());
+        }
+        if departure == Departure::AheadOfNeed {
+            request = request.ahead_of_need();
         }
         let fetch = source.credential.token(&request);
         let brought = match within(&*source.runtime, source.fetch_timeout, fetch).await {

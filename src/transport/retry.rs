@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Again, Failure, RetryBudget};
 use crate::Error;
+use crate::credential::TokenRequest;
 use crate::runtime::{Runtime, random_fraction};
 
 /// What a family of endpoints can stand.
@@ -25,6 +26,9 @@ pub(crate) struct Schedule {
 /// begin or ends it.
 pub(crate) struct Retries<'a> {
     runtime: &'a dyn Runtime,
+    /// Nobody waits, so what failed is left to the next acquisition: to retry
+    /// in one place is enough.
+    ahead_of_need: bool,
     budget: &'a RetryBudget,
     started: Duration,
     plan: Plan,
@@ -32,13 +36,15 @@ pub(crate) struct Retries<'a> {
 
 impl<'a> Retries<'a> {
     pub(crate) fn new(
-        runtime: &'a dyn Runtime,
+        request: &'a TokenRequest,
         schedule: Schedule,
         budget: &'a RetryBudget,
     ) -> Self {
+        let runtime = request.runtime();
         budget.acquisition();
         Self {
             runtime,
+            ahead_of_need: request.is_ahead_of_need(),
             budget,
             started: runtime.now().monotonic,
             plan: Plan::new(schedule),
@@ -70,7 +76,11 @@ impl<'a> Retries<'a> {
         let random = random_fraction(self.runtime);
         let retry_after = failure.error.retry_after();
         let next = self.plan.next(failure.again, retry_after, elapsed, random);
-        match next.filter(|_| self.may_be_made()) {
+        let may_be_made = || {
+            let has_time = !self.ahead_of_need || failure.again == Again::AtOnce;
+            has_time && self.may_be_made()
+        };
+        match next.filter(|_| may_be_made()) {
             Some(wait) if wait.is_zero() => Ok(()),
             Some(wait) => {
                 self.runtime.sleep(wait).await;

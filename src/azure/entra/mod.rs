@@ -50,7 +50,7 @@ impl Application {
         let form = self.form(request, proof)?;
 
         let runtime = request.runtime();
-        let mut retries = Retries::new(runtime, self.schedule, &self.retry_budget);
+        let mut retries = Retries::new(request, self.schedule, &self.retry_budget);
         let issued = loop {
             let limit = retries.limit(self.attempt_timeout);
             match self

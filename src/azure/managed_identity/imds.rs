@@ -94,7 +94,7 @@ impl Imds {
         if let Some(probe) = &self.probe {
             self.look(probe, runtime).await?;
         }
-        let mut retries = Retries::new(runtime, self.schedule, &self.retry_budget);
+        let mut retries = Retries::new(request, self.schedule, &self.retry_budget);
         let issued = loop {
             let limit = retries.limit(self.attempt_timeout);
             match self.attempt(&uri, runtime, limit).await {

@@ -110,6 +110,15 @@ enum Reason {
     Refused(AccessToken),
 }
 
+/// Whom a flight departs for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Departure {
+    /// Somebody who waits.
+    Awaited,
+    /// Nobody yet.
+    AheadOfNeed,
+}
+
 /// What [`Slot::acquire`] and [`Slot::renew`] find.
 #[derive(Debug)]
 pub(crate) enum Acquired {
@@ -405,18 +414,21 @@ impl Slot {
 
     /// Flight `id` wants to ask the credential now. It may not if it was given
     /// up meanwhile: another one flies in its place.
-    pub(super) fn departs(&self, source: &Source, id: u64, now: Timestamp) -> bool {
+    pub(super) fn departs(&self, source: &Source, id: u64, now: Timestamp) -> Option<Departure> {
         let mut state = self.lock();
-        let Some(flight) = state.flight_mut(id) else {
-            return false;
-        };
+        let flight = state.flight_mut(id)?;
         flight.started = now.monotonic;
         let forced = flight.forced;
+        let departure = if flight.waiters.is_empty() {
+            Departure::AheadOfNeed
+        } else {
+            Departure::Awaited
+        };
         state.last_start = Some(now.monotonic);
         state.counters.fetches += 1;
         state.counters.forced += u64::from(forced);
         self.leave_alone_while_flying(source, now.monotonic);
-        true
+        Some(departure)
     }
 
     /// Takes in what flight `id` brought and tells everybody who waited.
