@@ -90,7 +90,8 @@ impl fmt::Display for Audience {
 /// goes.
 ///
 /// The answer must depend on the origin alone: it is kept for further requests
-/// to the same one.
+/// to the same one. It is asked for on each request to another origin than the
+/// last ones went to, so it should come from memory, and fast.
 ///
 /// ```
 /// use tower_bearer::{Audience, Error, Origin, ResolveAudience};

@@ -61,6 +61,19 @@ use crate::{ResolveAudience, TokenCache};
 /// for the other until the request's deadline. Give it a transport of its own,
 /// as all of this crate's have.
 ///
+/// # What it costs
+///
+/// With a token at hand nothing is allocated and no lock taken, and the request
+/// goes out in the same call. The header itself may make the request's header
+/// map grow, which costs more than all else: a map that was made with
+/// `HeaderMap::with_capacity(8)` holds seven headers without.
+///
+/// On HTTP/2 the token is sent whole with each request, some 1,200 bytes for one
+/// of 1,500 characters: marked sensitive, the header is never put into a
+/// compression table, here or by proxies on the way. There is no setting for
+/// that, since nothing would be saved: h2, which hyper uses, puts no
+/// `Authorization` there in any case.
+///
 /// ```
 /// use std::time::Duration;
 /// use bytes::Bytes;
