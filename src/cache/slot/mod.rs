@@ -13,7 +13,7 @@ use tokio::sync::{Notify, oneshot};
 pub use status::KeyStatus;
 
 use super::flight::Flight;
-use super::schedule::{self, ForceLimit, Window};
+use super::schedule::{self, Window};
 use super::sync::{ArcSwapOption, AtomicU64, Mutex, MutexGuard, Ordering};
 use super::{Key, KeyRef, Source};
 use crate::credential::{Claims, TenantId};
@@ -21,7 +21,6 @@ use crate::runtime::{Timestamp, random_fraction};
 use crate::{AccessToken, Audience, Error, ErrorKind};
 
 use state::{Airborne, Failure, KeptWarm, State};
-use status::Counters;
 
 /// Fetches for one key start at least this far apart, however short-lived the
 /// tokens are that they bring.
@@ -140,19 +139,7 @@ impl Slot {
             accepted: AtomicU64::new(0),
             newest: AtomicU64::new(0),
             landed: Notify::new(),
-            state: Mutex::new(State {
-                flight: None,
-                flights_started: 0,
-                last_start: None,
-                generation: 0,
-                failures: 0,
-                failure: None,
-                force: ForceLimit::new(),
-                kept_warm: KeptWarm::No,
-                tenders: 0,
-                own_hits: Vec::new(),
-                counters: Counters::default(),
-            }),
+            state: Mutex::new(State::new()),
         }
     }
 
@@ -292,7 +279,7 @@ impl Slot {
             return Acquired::Failed(error);
         }
         let proven = self.accepted.load(Ordering::Relaxed) >= refused.generation;
-        if !state.force.take(now.monotonic, proven) {
+        if !state.force().take(now.monotonic, proven) {
             return Acquired::Failed(Error::new(
                 ErrorKind::Throttled,
                 "the token was refused, but has been renewed too often to be renewed again now",
@@ -317,7 +304,7 @@ impl Slot {
 
     pub(super) fn is_idle(&self) -> bool {
         let state = self.lock();
-        state.flight.is_none() && state.kept_warm == KeptWarm::No
+        state.flight.is_none() && state.kept_warm.is_none()
     }
 
     #[cold]
@@ -366,8 +353,7 @@ impl Slot {
         reason: Reason,
         waiter: Option<Waiter>,
     ) -> Flight {
-        state.flights_started += 1;
-        let id = state.flights_started;
+        let id = state.next_task();
         let (forced, refused) = match reason {
             Reason::Wanted(refused) => (false, refused),
             Reason::Refused(token) => (true, Some(token)),
@@ -379,12 +365,12 @@ impl Slot {
         };
         state.last_start = Some(now.monotonic + delay);
         let started = now.monotonic + delay;
-        state.flight = Some(Airborne {
+        state.flight = Some(Box::new(Airborne {
             id,
             started,
             forced,
             waiters: waiter.into_iter().collect(),
-        });
+        }));
         self.leave_alone_while_flying(source, started);
         Flight::new(
             Arc::clone(self),
@@ -455,11 +441,11 @@ impl Slot {
                 state.counters.failures += 1;
                 let wait = schedule::back_off(error, state.failures, chance);
                 let not_before = now.monotonic + wait;
-                previous_failure = state.failure.replace(Failure {
+                previous_failure = state.failure.replace(Box::new(Failure {
                     error: error.clone(),
                     at: now.wall,
                     not_before,
-                });
+                }));
                 throttled_until = error.retry_after().map(|_| not_before);
                 self.next_attempt
                     .store(millis(not_before), Ordering::Relaxed);
@@ -499,20 +485,21 @@ impl Slot {
             Some(_) => token,
             None => token.requested_at(asked_at),
         };
-        let known = self.entry_of(&token);
+        let before = self.current.load_full();
+        let known = before
+            .as_ref()
+            .filter(|entry| entry.token.same_secret(&token));
         if known.is_some() && forced {
-            state.force.same_token_came(now.monotonic);
+            state.force().same_token_came(now.monotonic);
         }
-        let known_window = known.as_ref().map(|known| known.window);
+        let known_window = known.map(|known| known.window);
         let window = Window::of(&token, asked_at, now, chance, known_window)?;
-        if known.is_none() {
-            state.generation += 1;
-        }
+        let generation = before.as_ref().map_or(0, |entry| entry.generation);
         let number = self.newest.load(Ordering::Relaxed) + 1;
         let entry = Arc::new(Entry {
             header_value: token.header_value().clone(),
             token,
-            generation: state.generation,
+            generation: generation + u64::from(known.is_none()),
             number,
             window,
             hits: Hits::new(),

@@ -12,34 +12,32 @@ use super::{Hits, Outcome, Waiter};
 use crate::Error;
 use crate::runtime::Timestamp;
 
+/// There are as many of these as keys, and most of them are at rest: what only
+/// some slots have, or only now and then, is in a box.
 #[derive(Debug)]
 pub(super) struct State {
-    pub(super) flight: Option<Airborne>,
-    pub(super) flights_started: u64,
+    pub(super) flight: Option<Box<Airborne>>,
+    /// Flights, and tasks that keep the slot warm.
+    tasks_started: u64,
     pub(super) last_start: Option<Duration>,
-    pub(super) generation: u64,
     /// In a row.
     pub(super) failures: u32,
     /// The last one, even if a fetch has succeeded since.
-    pub(super) failure: Option<Failure>,
-    pub(super) force: ForceLimit,
-    pub(super) kept_warm: KeptWarm,
-    pub(super) tenders: u64,
+    pub(super) failure: Option<Box<Failure>>,
+    /// `None` until a fetch is to be forced.
+    force: Option<Box<ForceLimit>>,
+    pub(super) kept_warm: Option<Box<KeptWarm>>,
     /// Counters of those who have one of their own.
     pub(super) own_hits: Vec<Arc<Hits>>,
     pub(super) counters: Counters,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum KeptWarm {
-    No,
     /// By a task that went away with its runtime.
     Untended,
     /// By this task, which looked at the slot then.
-    Tended {
-        by: u64,
-        seen: Duration,
-    },
+    Tended { by: u64, seen: Duration },
 }
 
 #[derive(Debug)]
@@ -67,6 +65,30 @@ impl Airborne {
 }
 
 impl State {
+    pub(super) fn new() -> Self {
+        Self {
+            flight: None,
+            tasks_started: 0,
+            last_start: None,
+            failures: 0,
+            failure: None,
+            force: None,
+            kept_warm: None,
+            own_hits: Vec::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    pub(super) fn next_task(&mut self) -> u64 {
+        self.tasks_started += 1;
+        self.tasks_started
+    }
+
+    pub(super) fn force(&mut self) -> &mut ForceLimit {
+        self.force
+            .get_or_insert_with(|| Box::new(ForceLimit::new()))
+    }
+
     pub(super) fn add_own_hits(&mut self, hits: Arc<Hits>) {
         // Sweeping when the list would grow keeps it within twice the number
         // of those that are in use.
@@ -84,7 +106,7 @@ impl State {
     }
 
     /// The flight under way, if it must have stopped moving.
-    pub(super) fn take_stuck(&mut self, source: &Source, now: Timestamp) -> Option<Airborne> {
+    pub(super) fn take_stuck(&mut self, source: &Source, now: Timestamp) -> Option<Box<Airborne>> {
         self.flight
             .take_if(|flight| now.monotonic.saturating_sub(flight.started) > source.flight_limit())
     }
@@ -129,14 +151,14 @@ impl State {
 
     /// The last failure, if no fetch has succeeded since.
     pub(super) fn unmended(&self) -> Option<&Failure> {
-        self.failure.as_ref().filter(|_| self.failures > 0)
+        self.failure.as_deref().filter(|_| self.failures > 0)
     }
 
     pub(super) fn flight_mut(&mut self, id: u64) -> Option<&mut Airborne> {
-        self.flight.as_mut().filter(|flight| flight.id == id)
+        self.flight.as_deref_mut().filter(|flight| flight.id == id)
     }
 
-    pub(super) fn take_flight(&mut self, id: u64) -> Option<Airborne> {
+    pub(super) fn take_flight(&mut self, id: u64) -> Option<Box<Airborne>> {
         self.flight.take_if(|flight| flight.id == id)
     }
 }

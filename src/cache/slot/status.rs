@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use super::super::{Key, Source};
-use super::{KeptWarm, Slot};
+use super::Slot;
 use crate::credential::{Claims, TenantId};
 use crate::runtime::Timestamp;
 use crate::{Audience, Error, Principal};
@@ -173,7 +173,7 @@ impl Slot {
                 .is_none()
                 .then(|| now.wall.checked_add(wait).unwrap_or(now.wall)),
             is_fetching: state.flight.is_some(),
-            is_kept_warm: state.kept_warm != KeptWarm::No,
+            is_kept_warm: state.kept_warm.is_some(),
             last_error: state
                 .failure
                 .as_ref()

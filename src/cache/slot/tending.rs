@@ -33,13 +33,13 @@ impl Slot {
     pub(in super::super) fn keep_warm(self: &Arc<Self>, source: &Arc<Source>) -> Result<(), Error> {
         let now = source.runtime.now().monotonic;
         let mut state = self.lock();
-        if state.kept_warm.is_tended(now) {
+        let kept_warm = state.kept_warm.as_deref();
+        if kept_warm.is_some_and(|kept_warm| kept_warm.is_tended(now)) {
             return Ok(());
         }
-        state.tenders += 1;
-        let by = state.tenders;
+        let by = state.next_task();
         let tended = KeptWarm::Tended { by, seen: now };
-        let before = std::mem::replace(&mut state.kept_warm, tended);
+        let before = state.kept_warm.replace(Box::new(tended));
         drop(state);
         let tender = Tender {
             slot: Arc::clone(self),
@@ -54,14 +54,14 @@ impl Slot {
 
     /// The task that keeps this slot warm ends at its next look.
     pub(in super::super) fn let_cool(&self) {
-        self.lock().kept_warm = KeptWarm::No;
+        self.lock().kept_warm = None;
     }
 
     /// Whether task `id` is the one that keeps this slot warm. Notes that it
     /// is there.
     fn is_tended_by(&self, id: u64, now: Duration) -> bool {
-        match &mut self.lock().kept_warm {
-            KeptWarm::Tended { by, seen } if *by == id => {
+        match self.lock().kept_warm.as_deref_mut() {
+            Some(KeptWarm::Tended { by, seen }) if *by == id => {
                 *seen = now;
                 true
             }
@@ -73,8 +73,11 @@ impl Slot {
     /// longer driven.
     pub(in super::super) fn keep_tended(self: &Arc<Self>, source: &Arc<Source>) {
         let now = source.runtime.now().monotonic;
-        let kept_warm = self.lock().kept_warm;
-        if kept_warm != KeptWarm::No && !kept_warm.is_tended(now) {
+        let state = self.lock();
+        let kept_warm = state.kept_warm.as_deref();
+        let is_untended = kept_warm.is_some_and(|kept_warm| !kept_warm.is_tended(now));
+        drop(state);
+        if is_untended {
             // Without a runtime the next caller tries again.
             drop(self.keep_warm(source));
         }
@@ -162,8 +165,8 @@ impl Next {
 }
 
 impl KeptWarm {
-    fn is_tended(self, now: Duration) -> bool {
-        matches!(self, Self::Tended { seen, .. } if now.saturating_sub(seen) <= GONE_AFTER)
+    fn is_tended(&self, now: Duration) -> bool {
+        matches!(self, Self::Tended { seen, .. } if now.saturating_sub(*seen) <= GONE_AFTER)
     }
 }
 
@@ -195,9 +198,10 @@ impl Tender {
 
 impl Drop for Tender {
     fn drop(&mut self) {
-        let mut state = self.slot.lock();
-        if matches!(state.kept_warm, KeptWarm::Tended { by, .. } if by == self.id) {
-            state.kept_warm = KeptWarm::Untended;
+        if let Some(kept_warm) = self.slot.lock().kept_warm.as_deref_mut() {
+            if matches!(kept_warm, KeptWarm::Tended { by, .. } if *by == self.id) {
+                *kept_warm = KeptWarm::Untended;
+            }
         }
     }
 }
