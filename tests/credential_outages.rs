@@ -140,6 +140,55 @@ async fn r05_r10_a_refresh_ahead_of_need_is_attempted_once_a_fetch() {
     assert!((2..=8).contains(&refreshes), "{refreshes} in 16 s");
 }
 
+#[tokio::test(start_paused = true)]
+async fn r05_r10_connections_that_are_lost_ahead_of_need_are_made_anew_once_a_fetch() {
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&attempts);
+    let transport = Transport::new(service_fn(move |_: Request<Full<Bytes>>| {
+        let number = counted.fetch_add(1, Ordering::SeqCst);
+        async move {
+            if number > 0 {
+                return Err::<_, BoxError>(io::Error::from(io::ErrorKind::ConnectionReset).into());
+            }
+            Ok(answer(StatusCode::OK, TOKEN))
+        }
+    }));
+    let tokens = TokenCache::new(client_secret("s3cret", transport).unwrap());
+    tokens.token(VAULT).await.unwrap();
+    advance(DUE).await;
+    assert!(token_at_once(&tokens, VAULT).is_some());
+    sleep(SECOND / 2).await;
+    assert_eq!(tokens.status()[0].fetches(), 2);
+    assert_eq!(attempts.load(Ordering::SeqCst), 1 + 2);
+}
+
+/// A flight that departs while the token is good, but may be needed before it
+/// lands.
+#[tokio::test(start_paused = true)]
+async fn r05_who_comes_to_need_a_refresh_that_fails_is_retried_for() {
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&attempts);
+    let transport = Transport::new(service_fn(move |_: Request<Full<Bytes>>| {
+        let number = counted.fetch_add(1, Ordering::SeqCst);
+        async move {
+            if number == 1 {
+                sleep(5 * SECOND).await;
+                return Ok::<_, BoxError>(answer(StatusCode::SERVICE_UNAVAILABLE, ""));
+            }
+            Ok(answer(StatusCode::OK, TOKEN))
+        }
+    }));
+    let tokens = TokenCache::new(client_secret("s3cret", transport).unwrap());
+    tokens.token(VAULT).await.unwrap();
+    // 30 s before its end it is not used any more; that is in three seconds.
+    advance(3567 * SECOND).await;
+    assert!(token_at_once(&tokens, VAULT).is_some());
+    settle().await;
+    sleep(4 * SECOND).await;
+    tokens.token(VAULT).await.unwrap();
+    assert_eq!(attempts.load(Ordering::SeqCst), 3);
+}
+
 /// Counts how often a token is needed.
 struct Counted<C>(C, Arc<AtomicUsize>);
 

@@ -188,6 +188,30 @@ async fn every_request_with_a_token_at_hand_is_a_hit() {
     assert_eq!(only(&tokens).hits(), hits);
 }
 
+/// The second one is refused when there is another token already.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_no_hit() {
+    let (credential, calls) = issuer(|number, _| async move { token(number) });
+    let tokens = TokenCache::new(credential);
+    let server = |request: Request<String>| async move {
+        let seconds = request.body().parse().unwrap();
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        let refused = Response::builder().status(401).body(());
+        Ok::<_, Infallible>(refused.unwrap())
+    };
+    let layer = BearerAuthLayer::new(tokens.clone(), FixedAudience::new(VAULT));
+    let client = layer.layer(tower::service_fn(server));
+    tokens.token(VAULT).await.unwrap();
+    let under_way = ["1", "2"].map(|seconds| {
+        let request = Request::post("https://a.example.com/").body(String::from(seconds));
+        tokio::spawn(client.clone().oneshot(request.unwrap()))
+    });
+    for response in under_way {
+        assert_eq!(response.await.unwrap().unwrap().status(), 401);
+    }
+    assert_eq!((only(&tokens).hits(), calls.count()), (2, 2));
+}
+
 #[tokio::test]
 async fn i10_nothing_of_it_gives_a_token_away() {
     let (credential, _) = issuer(|_, _| async move {

@@ -234,13 +234,16 @@ impl Authorizer {
         Acquisition { acquire, slot }
     }
 
-    /// What to do about a 401 with `headers` from `origin`.
-    pub(crate) fn renew(&self, origin: &Origin<'_>, sent: &Sent, headers: &HeaderMap) -> Renewal {
-        // Another request may have learned something since this one was sent.
-        let (slot, before) = self.route_to(origin).unwrap_or_else(|_| {
-            let demand = demand_of(&sent.slot);
-            (Arc::clone(&sent.slot), demand)
-        });
+    /// What to do about a 401 with `headers` from `origin`; `None`: nothing.
+    pub(crate) fn renew(
+        &self,
+        origin: &Origin<'_>,
+        sent: &Sent,
+        headers: &HeaderMap,
+    ) -> Option<Renewal> {
+        // Another request may have learned something since this one was sent,
+        // or the rules may not name the host any more.
+        let (slot, before) = self.route_to(origin).ok()?;
         let asked = self.challenges.follow(origin, &Challenge::parse(headers));
         let demand = together(&before, &asked);
         if demand != before {
@@ -256,10 +259,10 @@ impl Authorizer {
                 // then this is a refused token like any other.
                 let plain = self.renewal(slot, sent, None);
                 renewal.otherwise = Some((plain.acquire, plain.slot));
-                return renewal;
+                return Some(renewal);
             }
         }
-        self.renewal(slot, sent, None)
+        Some(self.renewal(slot, sent, None))
     }
 
     /// A slot for what the server asks for. A server that asks for something
@@ -352,6 +355,21 @@ impl Known {
     #[inline]
     pub(crate) fn sent(&self) -> &Sent {
         &self.sent
+    }
+
+    pub(crate) fn lessons(&self) -> u64 {
+        self.lessons
+    }
+
+    pub(crate) fn says(&self, sent: &Sent, lessons: u64) -> bool {
+        self.lessons == lessons && self.sent.is(sent)
+    }
+
+    /// Whether this is still of use, and `sent` is not more so.
+    pub(crate) fn is_as_good_as(&self, sent: &Sent, lessons: u64, now: Timestamp) -> bool {
+        self.lessons == lessons
+            && self.sent.is_newest()
+            && (self.sent.is_at_hand(now) || !sent.is_at_hand(now))
     }
 
     #[inline]
@@ -448,18 +466,6 @@ fn unknown(host: &str) -> Error {
     .with_advice(
         "add the host to the layer's rules, or have requests to unknown hosts passed on without a token",
     )
-}
-
-/// What a slot's tokens are for.
-fn demand_of(slot: &Slot) -> Demand {
-    let mut demand = Demand::default().with_audience(slot.audience().clone());
-    if let Some(tenant) = slot.tenant() {
-        demand = demand.with_tenant(tenant.clone());
-    }
-    if let Some(claims) = slot.claims() {
-        demand = demand.with_claims(claims.clone());
-    }
-    demand
 }
 
 /// What was asked for before, with what is asked for now taking its place.

@@ -97,7 +97,10 @@ impl Future for Acquire {
         loop {
             let Some(outcome) = &mut this.outcome else {
                 match this.ask() {
-                    Acquired::Ready(entry) => return Poll::Ready(Ok(entry)),
+                    Acquired::Ready(entry) => {
+                        entry.hit();
+                        return Poll::Ready(Ok(entry));
+                    }
                     Acquired::Failed(error) => return Poll::Ready(Err(error)),
                     Acquired::Wait(outcome) => this.outcome = Some(outcome),
                 }

@@ -18,6 +18,9 @@ const SKEW: Duration = Duration::from_secs(30);
 /// right may be slow by half of that.
 const DRIFT: u32 = 1000;
 
+/// How far [`Runtime::coarse_now`](crate::Runtime::coarse_now) may be behind.
+const COARSENESS: Duration = Duration::from_millis(20);
+
 /// A refresh leaves at least this much time for retries, if the life allows.
 const RESERVE: Duration = Duration::from_secs(5 * 60);
 
@@ -48,7 +51,7 @@ impl Window {
             Lifetime::On(end) => end.duration_since(anchor.wall).unwrap_or_default(),
         }
         .min(MAX_LIFE);
-        let skew = SKEW.max(life / DRIFT).min(life / 10);
+        let skew = SKEW.max(life / DRIFT).min(life / 10).max(COARSENESS);
         let mut unusable_at = later(anchor, life.saturating_sub(skew));
         if let (Lifetime::On(_), Some(known)) = (token.lifetime(), known) {
             unusable_at.monotonic = unusable_at.monotonic.min(known.unusable_at.monotonic);

@@ -95,7 +95,10 @@ impl BearerAuthMiddleware {
             let found = self.authorizer.find(uri, last.as_deref(), now);
             match found.map_err(Error::middleware)? {
                 Found::Token { sent, lessons } => {
-                    if !last.as_ref().is_some_and(|last| last.sent().is_newest()) {
+                    if !last
+                        .as_ref()
+                        .is_some_and(|last| last.is_as_good_as(&sent, lessons, now))
+                    {
                         let known = Known::new(uri, sent.clone(), lessons);
                         self.last.store(known.map(Arc::new));
                     }
@@ -167,9 +170,12 @@ impl Middleware for BearerAuthMiddleware {
             }
             return Ok(response);
         };
-        let renewal = match Origin::of(&uri) {
-            Ok(origin) => self.authorizer.renew(&origin, &sent, response.headers()),
-            Err(_) => return Ok(response),
+        let renewal = Origin::of(&uri)
+            .ok()
+            .and_then(|origin| self.authorizer.renew(&origin, &sent, response.headers()));
+        let Some(renewal) = renewal else {
+            self.authorizer.replace(&sent);
+            return Ok(response);
         };
         let Some(renewed) = renewal.await else {
             return Ok(response);

@@ -269,10 +269,8 @@ impl<S, B> Watch<S, B> {
                 let again = head.restore(body);
                 let renewal = again.as_ref().and_then(|again| {
                     let origin = Origin::of(again.uri()).ok()?;
-                    Some(
-                        core.authorizer
-                            .renew(&origin, used.sent(), response.headers()),
-                    )
+                    core.authorizer
+                        .renew(&origin, used.sent(), response.headers())
                 });
                 if let (Some(again), Some(renewal)) = (again, renewal) {
                     return Answer::Renew(Box::new(Pause::Renewing {
@@ -282,6 +280,7 @@ impl<S, B> Watch<S, B> {
                         core,
                     }));
                 }
+                core.authorizer.replace(used.sent());
             }
             // For the next request: where no body can be sent twice, nothing
             // else would ever replace the token before it is due.

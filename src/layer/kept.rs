@@ -44,8 +44,8 @@ struct Page {
     authority: usize,
     path: usize,
     fields: usize,
-    /// Some field's value is a secret.
-    secret: bool,
+    /// Bytes that are written.
+    written: usize,
     /// Authority and path, then name and value of one field after the other.
     /// All of it is room, whether it is written or not: to copy into a slice
     /// takes half of the instructions that it takes to extend a `Vec`.
@@ -122,7 +122,7 @@ impl Page {
             authority: 0,
             path: 0,
             fields: 0,
-            secret: false,
+            written: 0,
             bytes_room: vec![0; COMMON_BYTES],
             fields_room: vec![Field::default(); COMMON_FIELDS],
         })
@@ -130,26 +130,21 @@ impl Page {
 
     fn leave(mut self: Box<Self>) {
         // What others have put there may be large, or wait to be dropped.
-        self.extensions.clear();
-        if self.secret {
-            self.wipe();
+        self.extensions = Extensions::new();
+        // Any header may hold a secret, whether it is marked sensitive or not.
+        if let Some(written) = self.bytes_room.get_mut(..self.written) {
+            written.fill(0);
         }
-        if self.bytes_room.len() > MOST_BYTES || self.fields_room.len() > MOST_FIELDS {
-            return;
-        }
+        let is_small = self.bytes_room.len() <= MOST_BYTES && self.fields_room.len() <= MOST_FIELDS;
+        let mut page = Some(self).filter(|_| is_small);
         // If it cannot be left, it is freed.
         let _left = PAGES.try_with(|pages| {
             if let Ok(mut pages) = pages.try_borrow_mut() {
                 if pages.len() < MOST_PAGES {
-                    pages.push(self);
+                    pages.extend(page.take());
                 }
             }
         });
-    }
-
-    #[cold]
-    fn wipe(&mut self) {
-        self.bytes_room.as_mut_slice().zeroize();
     }
 
     /// `None` if there is no room for all of it.
@@ -161,7 +156,6 @@ impl Page {
         room = copy(authority.as_bytes(), room)?;
         room = copy(path.as_bytes(), room)?;
         let mut places = self.fields_room.iter_mut();
-        self.secret = false;
         self.fields = headers.len();
         for (name, value) in headers {
             let (name, bytes) = (name.as_str().as_bytes(), value.as_bytes());
@@ -173,8 +167,9 @@ impl Page {
                 value: bytes.len(),
                 sensitive,
             };
-            self.secret |= sensitive;
         }
+        let left = room.len();
+        self.written = self.bytes_room.len() - left;
         Some(())
     }
 
@@ -187,8 +182,8 @@ impl Page {
         let fields = headers.iter();
         let fields = fields.map(|(name, value)| name.as_str().len() + value.len());
         let bytes = authority + path + fields.sum::<usize>();
-        // What is there may be written by half, with a secret.
-        self.wipe();
+        // What is written of it is not to be left behind.
+        self.bytes_room.zeroize();
         self.bytes_room.resize(bytes.max(COMMON_BYTES), 0);
         let fields = headers.len().max(COMMON_FIELDS);
         self.fields_room.resize(fields, Field::default());
@@ -203,14 +198,15 @@ impl Page {
             .path_and_query(path)
             .build()
             .ok()?;
-        let mut headers = HeaderMap::with_capacity(self.fields + 1);
+        let mut headers = HeaderMap::try_with_capacity(self.fields + 1).unwrap_or_default();
         for field in self.fields_room.get(..self.fields)? {
             let (name, after_name) = rest.split_at_checked(field.name)?;
             let (value, after_value) = after_name.split_at_checked(field.value)?;
             rest = after_value;
             let mut value = HeaderValue::from_bytes(value).ok()?;
             value.set_sensitive(field.sensitive);
-            headers.append(HeaderName::from_bytes(name).ok()?, value);
+            let name = HeaderName::from_bytes(name).ok()?;
+            headers.try_append(name, value).ok()?;
         }
         Some((uri, headers))
     }
@@ -260,6 +256,16 @@ mod tests {
             assert!(!again.headers()["accept"].is_sensitive());
             assert_eq!(again.extensions().get(), Some(&"kept"));
         }
+    }
+
+    #[test]
+    fn a_head_with_more_values_than_a_map_has_names_comes_back() {
+        let mut request = Request::get("https://a.example.com/").body(()).unwrap();
+        for _ in 0..25_000 {
+            let value = HeaderValue::from_static("1");
+            request.headers_mut().append("x", value);
+        }
+        assert_eq!(again(&request).headers(), request.headers());
     }
 
     #[test]
@@ -317,13 +323,11 @@ mod tests {
     }
 
     #[test]
-    fn t14_a_page_that_held_a_secret_is_wiped() {
-        let mut secret = HeaderValue::from_static("canary");
-        secret.set_sensitive(true);
+    fn t14_a_page_is_wiped() {
         // On the common page, and on one that had to grow in the middle of it.
         for padding in [10, COMMON_BYTES] {
             let request = Request::get("https://a.example.com/")
-                .header("x-secret", secret.clone())
+                .header("cookie", "canary")
                 .header("x-long", "x".repeat(padding))
                 .body(())
                 .unwrap();

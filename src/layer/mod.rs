@@ -34,7 +34,7 @@ use crate::{ResolveAudience, TokenCache};
 /// | no token yet | it waits for the one fetch that everybody waits for |
 /// | no token to be had | [`BearerAuthError::Token`], nothing is sent |
 /// | 401, body can be replayed, another token can be had | resent once; the second answer is given back whatever it is |
-/// | 401 otherwise | given back untouched |
+/// | 401 otherwise | given back untouched; the token is replaced for later requests |
 /// | 403 | given back: the token was good, the permission is missing |
 /// | host without a rule | as [`UnknownHosts`] says |
 /// | plain HTTP, user information in the URL, other port | [`BearerAuthError::Token`], unless a rule allows it |
@@ -64,7 +64,9 @@ use crate::{ResolveAudience, TokenCache};
 /// # What it costs
 ///
 /// With a token at hand nothing is allocated and no lock taken, and the request
-/// goes out in the same call. The header itself may make the request's header
+/// goes out in the same call. A service that goes on being called, rather than
+/// being cloned for each request, makes a copy of each token for itself, so that
+/// threads do not slow each other down. The header itself may make the request's header
 /// map grow, which costs more than all else: a map that was made with
 /// `HeaderMap::with_capacity(8)` holds seven headers without.
 ///

@@ -71,7 +71,7 @@ pub(super) struct Supply<S> {
 /// own, which costs as much as some ten calls save: if it has nothing that is
 /// still good, and if it has. For one that is called for ever other places the
 /// latter grows.
-const CALLS_WITHOUT: u16 = 2;
+const CALLS_WITHOUT: u16 = 8;
 const LEAST_CALLS_FOR_ANOTHER: u16 = 16;
 const MOST_CALLS_FOR_ANOTHER: u16 = 4096;
 
@@ -270,10 +270,10 @@ fn take_last_back(headers: &mut HeaderMap) {
 impl<S, P> BearerAuth<S, P> {
     /// Whether a request to `uri` that is sent with `sent` is one too many
     /// without a supply of this service's own for that.
-    fn wants_own(&mut self, sent: &Sent, uri: &Uri) -> bool {
+    fn wants_own(&mut self, sent: &Sent, uri: &Uri, lessons: u64, now: Timestamp) -> bool {
         let has_good = match &self.own {
-            Some(own) if own.known.sent().is(sent) && own.known.is_for(uri) => return false,
-            Some(own) => own.known.sent().is_newest(),
+            Some(own) if own.known.says(sent, lessons) && own.known.is_for(uri) => return false,
+            Some(own) => own.known.is_as_good_as(sent, lessons, now),
             None => false,
         };
         self.others += 1;
@@ -311,7 +311,7 @@ impl<S, P> BearerAuth<S, P> {
         let authorizer = &*self.shared.core.authorizer;
         match last.as_ref() {
             Some(last) if authorizer.serves(&last.known, request.uri(), now) => {
-                if self.wants_own(last.known.sent(), request.uri()) {
+                if self.wants_own(last.known.sent(), request.uri(), last.known.lessons(), now) {
                     self.make_own(last.known.clone());
                 }
                 send(&mut self.inner, last, &self.replay, request)
@@ -352,7 +352,7 @@ impl<S, P> BearerAuth<S, P> {
         };
         match found {
             Found::Token { sent, lessons } => {
-                self.remember(request.uri(), &sent, lessons, last);
+                self.remember(request.uri(), &sent, lessons, last, now);
                 let original = Original::keep(&request, &self.replay);
                 let used = Used::Parts(sent, core);
                 ResponseFuture::sending(&mut self.inner, request, used, original)
@@ -371,14 +371,21 @@ impl<S, P> BearerAuth<S, P> {
     /// Remembers what a request to `uri` is sent with, for the next one through
     /// this service, and for those through other clones unless what they have
     /// is still good.
-    fn remember(&mut self, uri: &Uri, sent: &Sent, lessons: u64, last: Option<&Known>) {
+    fn remember(
+        &mut self,
+        uri: &Uri,
+        sent: &Sent,
+        lessons: u64,
+        last: Option<&Known>,
+        now: Timestamp,
+    ) {
         let known = || Known::new(uri, sent.clone(), lessons);
-        if !last.is_some_and(|last| last.sent().is_newest()) {
+        if !last.is_some_and(|last| last.is_as_good_as(sent, lessons, now)) {
             let Shared { core, last } = &*self.shared;
             let supply = known().map(|known| Supply::shared(known, core));
             last.store(supply.map(Arc::new));
         }
-        if self.wants_own(sent, uri) {
+        if self.wants_own(sent, uri, lessons, now) {
             if let Some(known) = known() {
                 self.make_own(known);
             }

@@ -50,8 +50,8 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     fn now(&self) -> Timestamp;
 
     /// Reads both clocks for a request whose token is at hand, so each request
-    /// pays for it. May be up to 20 ms behind [`now`](Self::now), never ahead
-    /// of it, where that is cheaper to have. Must not block.
+    /// pays for it. May be some 20 ms behind [`now`](Self::now), never ahead of
+    /// it, where that is cheaper to have. Must not block.
     ///
     /// Unless it is overridden this is [`now`](Self::now).
     fn coarse_now(&self) -> Timestamp {

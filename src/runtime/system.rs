@@ -89,18 +89,31 @@ impl Runtime for TokioRuntime {
 /// What the monotonic clock shows when tokio's shows `now`.
 fn monotonic(now: Instant) -> Duration {
     static ORIGIN: OnceLock<(Instant, Duration)> = OnceLock::new();
-    let (origin, then) = *ORIGIN.get_or_init(|| {
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        // Read after the other one, so that coarse time is never ahead.
-        let then = coarse::monotonic() + MARGIN;
-        #[cfg(not(any(target_os = "linux", target_os = "android")))]
-        let then = MARGIN;
-        (now, then)
-    });
+    let (origin, then) = *ORIGIN.get_or_init(origin);
     match now.checked_duration_since(origin) {
         Some(since) => then + since,
         None => then.saturating_sub(origin.duration_since(now)),
     }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn origin() -> (Instant, Duration) {
+    let mut origin = Instant::now();
+    for _ in 0..100 {
+        // Read after the other one, so that coarse time is never ahead; and at
+        // once after it, so that it is not far behind.
+        let then = coarse::monotonic() + MARGIN;
+        if origin.elapsed() < Duration::from_millis(1) {
+            return (origin, then);
+        }
+        origin = Instant::now();
+    }
+    (origin, coarse::monotonic() + MARGIN)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn origin() -> (Instant, Duration) {
+    (Instant::now(), MARGIN)
 }
 
 #[cfg(test)]

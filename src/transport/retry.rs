@@ -76,11 +76,8 @@ impl<'a> Retries<'a> {
         let random = random_fraction(self.runtime);
         let retry_after = failure.error.retry_after();
         let next = self.plan.next(failure.again, retry_after, elapsed, random);
-        let may_be_made = || {
-            let has_time = !self.ahead_of_need || failure.again == Again::AtOnce;
-            has_time && self.may_be_made()
-        };
-        match next.filter(|_| may_be_made()) {
+        let worth_it = |wait: &Duration| wait.is_zero() || !self.ahead_of_need;
+        match next.filter(|wait| worth_it(wait) && self.may_be_made()) {
             Some(wait) if wait.is_zero() => Ok(()),
             Some(wait) => {
                 self.runtime.sleep(wait).await;

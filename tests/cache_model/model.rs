@@ -210,6 +210,8 @@ impl Model {
                     Life::On(end) => end.duration_since(wall).unwrap_or_default(),
                 };
                 let skew = (30 * SECOND).max(whole / 1000).min(whole / 10);
+                // What the clocks that requests read may be behind.
+                let skew = skew.max(SECOND / 50);
                 let mut ends = later(asked_at, whole.saturating_sub(skew));
                 if let (Life::On(_), Some(same)) = (life, same) {
                     // A clock that was set back does not lengthen its life.

@@ -16,7 +16,6 @@ use super::flight::Flight;
 use super::schedule::{self, Window};
 use super::sync::{ArcSwapOption, AtomicU64, Mutex, MutexGuard, Ordering};
 use super::{Key, KeyRef, Source};
-use crate::credential::{Claims, TenantId};
 use crate::runtime::{Timestamp, random_fraction};
 use crate::{AccessToken, Audience, Error, ErrorKind};
 
@@ -151,14 +150,6 @@ impl Slot {
         &self.key.audience
     }
 
-    pub(crate) fn tenant(&self) -> Option<&TenantId> {
-        self.key.tenant.as_ref()
-    }
-
-    pub(crate) fn claims(&self) -> Option<&Claims> {
-        self.key.claims.as_ref()
-    }
-
     /// The hot path: the current token, if it may be sent. Starts a flight in
     /// the background when the token is due for a refresh.
     pub(crate) fn current(
@@ -232,7 +223,6 @@ impl Slot {
         }
         // The flight may have landed between the look at the slot and the lock.
         if let Some(entry) = self.usable(now) {
-            entry.hit();
             return Acquired::Ready(entry);
         }
         if let Some(error) = state.held_back(source, now) {
@@ -262,7 +252,6 @@ impl Slot {
         _stuck = state.take_stuck(source, now);
         match self.usable(now) {
             Some(entry) if entry.generation > refused.generation => {
-                entry.hit();
                 return Acquired::Ready(entry);
             }
             Some(_) => {}
@@ -402,10 +391,17 @@ impl Slot {
     /// up meanwhile: another one flies in its place.
     pub(super) fn departs(&self, source: &Source, id: u64, now: Timestamp) -> Option<Departure> {
         let mut state = self.lock();
+        let outlasts = self.current.load().as_ref().is_some_and(|entry| {
+            let limit = source.flight_limit();
+            let end = now.wall.checked_add(limit);
+            end.is_some_and(|wall| {
+                entry.is_usable(Timestamp::new(now.monotonic.saturating_add(limit), wall))
+            })
+        });
         let flight = state.flight_mut(id)?;
         flight.started = now.monotonic;
         let forced = flight.forced;
-        let departure = if flight.waiters.is_empty() {
+        let departure = if flight.waiters.is_empty() && outlasts {
             Departure::AheadOfNeed
         } else {
             Departure::Awaited

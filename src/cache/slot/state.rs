@@ -91,7 +91,7 @@ impl State {
 
     pub(super) fn add_own_hits(&mut self, hits: Arc<Hits>) {
         // Sweeping when the list would grow keeps it within twice the number
-        // of those that are in use.
+        // of those that have ever been in use at once.
         if self.own_hits.len() == self.own_hits.capacity() {
             let counters = &mut self.counters;
             self.own_hits.retain(|hits| {
