@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use http::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 use http::{Request, Response, StatusCode};
 use tower::{Layer as _, Service, ServiceExt as _};
-use tower_bearer::{AccessToken, BearerAuthLayer, TokenCache, azure, credential_fn};
+use tower_bearer::{AccessToken, BearerAuthLayer, Error, TokenCache, azure, credential_fn};
 
 use crate::compared::{self, Case};
 use crate::request::{Body, Inner, header_value, request, token, tokens};
@@ -63,17 +63,41 @@ where
     response.map_or(StatusCode::BAD_GATEWAY, |response| response.status())
 }
 
-/// What users write by hand: nobody else waits for the new token, and nobody
-/// else gets it.
-async fn send_by_hand(service: &mut EveryOther, mut request: Request<Body>) -> StatusCode {
+/// Another token each time, or the cache would take it for the refused one.
+struct Issuer {
+    secret: String,
+    issued: AtomicU64,
+}
+
+impl Issuer {
+    fn new() -> Self {
+        Self {
+            secret: token(),
+            issued: AtomicU64::new(0),
+        }
+    }
+
+    fn issue(&self) -> Result<AccessToken, Error> {
+        let number = self.issued.fetch_add(1, Ordering::Relaxed);
+        AccessToken::expiring_in(&format!("{}{number}", self.secret), LIFE)
+    }
+}
+
+/// What users write by hand, with the value they have kept: nobody else waits
+/// for the new token, and nobody else gets it.
+async fn send_by_hand(
+    service: &mut EveryOther,
+    kept: &HeaderValue,
+    issuer: &Issuer,
+    mut request: Request<Body>,
+) -> StatusCode {
     let mut again = request.clone();
-    request.headers_mut().insert(AUTHORIZATION, header_value());
+    request.headers_mut().insert(AUTHORIZATION, kept.clone());
     let status = send(service, request).await;
     if status != StatusCode::UNAUTHORIZED {
         return status;
     }
-    let renewed = AccessToken::expiring_in(&token(), LIFE).unwrap();
-    let value = renewed.header_value().clone();
+    let value = issuer.issue().unwrap().header_value().clone();
     again.headers_mut().insert(AUTHORIZATION, value);
     send(service, again).await
 }
@@ -82,14 +106,12 @@ pub(crate) fn print() {
     let runtime = &crate::runtime();
     let mut refusing = EveryOther::default();
     let mut by_hand = EveryOther::default();
+    let (kept, by_hands_issuer) = (header_value(), Issuer::new());
     let mut at_hand = BearerAuthLayer::new(tokens(), azure::Audiences::new()).layer(Inner);
 
     let clock = SteppedClock::default();
-    let number = AtomicU64::new(0);
-    let credential = credential_fn(move |_| {
-        let number = number.fetch_add(1, Ordering::Relaxed);
-        async move { AccessToken::expiring_in(&format!("{}{number}", token()), LIFE) }
-    });
+    let issuer = Issuer::new();
+    let credential = credential_fn(move |_| ready(issuer.issue()));
     let tokens = TokenCache::builder(credential)
         .runtime(clock.clone())
         .build();
@@ -110,7 +132,7 @@ pub(crate) fn print() {
             "cloned, refused, fetched and sent again by hand",
             Box::new(move |requests| {
                 runtime.block_on(timed(requests, async |[request, _]| {
-                    send_by_hand(&mut by_hand, request).await
+                    send_by_hand(&mut by_hand, &kept, &by_hands_issuer, request).await
                 }))
             }),
         ),
