@@ -144,6 +144,11 @@ impl TokenCache {
     ///
     /// Can be dropped at any time; the fetch goes on for the others.
     pub async fn token(&self, audience: impl Into<Audience>) -> Result<AccessToken, Error> {
+        let audience = audience.into();
+        let slot = self.slot(&audience, None, None)?;
+        if let Some(token) = self.at_hand(&slot) {
+            return Ok(token);
+        }
         self.token_for(&TokenRequest::new(audience)).await
     }
 
@@ -185,8 +190,8 @@ impl TokenCache {
     pub async fn token_for(&self, request: &TokenRequest) -> Result<AccessToken, Error> {
         let slot = self.slot_of(request)?;
         if request.refused().is_none() {
-            if let Some(entry) = slot.current(self.source(), self.coarse_now()) {
-                return Ok(entry.token.clone());
+            if let Some(token) = self.at_hand(&slot) {
+                return Ok(token);
             }
         }
         let refused = request.refused().and_then(|token| slot.entry_of(token));
@@ -327,6 +332,11 @@ impl TokenCache {
         slots.sort_by(|a, b| a.key().cmp(&b.key()));
         let (source, now) = (self.source(), self.now());
         slots.iter().map(|slot| slot.status(source, now)).collect()
+    }
+
+    fn at_hand(&self, slot: &Arc<Slot>) -> Option<AccessToken> {
+        let entry = slot.current(self.source(), self.coarse_now())?;
+        Some(entry.token.clone())
     }
 
     fn slot_of(&self, request: &TokenRequest) -> Result<Arc<Slot>, Error> {
