@@ -145,11 +145,7 @@ impl TokenCache {
     /// Can be dropped at any time; the fetch goes on for the others.
     pub async fn token(&self, audience: impl Into<Audience>) -> Result<AccessToken, Error> {
         let audience = audience.into();
-        let slot = self.slot(&audience, None, None)?;
-        if let Some(token) = self.at_hand(&slot) {
-            return Ok(token);
-        }
-        self.token_for(&TokenRequest::new(audience)).await
+        self.token_of(self.slot(&audience, None, None)?).await
     }
 
     /// A token as `request` describes it: for an audience, from a tenant, with
@@ -189,22 +185,17 @@ impl TokenCache {
     /// Can be dropped at any time; the fetch goes on for the others.
     pub async fn token_for(&self, request: &TokenRequest) -> Result<AccessToken, Error> {
         let slot = self.slot_of(request)?;
-        if request.refused().is_none() {
-            if let Some(token) = self.at_hand(&slot) {
-                return Ok(token);
-            }
-        }
-        let refused = request.refused().and_then(|token| slot.entry_of(token));
-        let entry = match &refused {
-            Some(refused) => {
-                Acquire::renewal(self.clone(), slot, Arc::clone(refused), None).await?
-            }
-            None => Acquire::new(self.clone(), slot, None, None).await?,
+        let Some(refused) = request.refused() else {
+            return self.token_of(slot).await;
         };
-        if request
-            .refused()
-            .is_some_and(|refused| refused.same_secret(&entry.token))
-        {
+        let token = match slot.entry_of(refused) {
+            Some(entry) => {
+                let renewal = Acquire::renewal(self.clone(), slot, entry, None);
+                Box::pin(renewal).await?.token.clone()
+            }
+            None => self.token_of(slot).await?,
+        };
+        if refused.same_secret(&token) {
             return Err(Error::new(
                 ErrorKind::Rejected,
                 "the credential gave the refused token again",
@@ -213,7 +204,7 @@ impl TokenCache {
                 "wait for it to end: a managed identity cannot be made to issue another one before",
             ));
         }
-        Ok(entry.token.clone())
+        Ok(token)
     }
 
     /// For whom tokens for `audience` are issued. Gets a token if there is
@@ -334,9 +325,13 @@ impl TokenCache {
         slots.iter().map(|slot| slot.status(source, now)).collect()
     }
 
-    fn at_hand(&self, slot: &Arc<Slot>) -> Option<AccessToken> {
-        let entry = slot.current(self.source(), self.coarse_now())?;
-        Some(entry.token.clone())
+    async fn token_of(&self, slot: Arc<Slot>) -> Result<AccessToken, Error> {
+        if let Some(entry) = slot.current(self.source(), self.coarse_now()) {
+            return Ok(entry.token.clone());
+        }
+        // In a box, since most callers find their token at hand.
+        let acquired = Box::pin(Acquire::new(self.clone(), slot, None, None)).await?;
+        Ok(acquired.token.clone())
     }
 
     fn slot_of(&self, request: &TokenRequest) -> Result<Arc<Slot>, Error> {
