@@ -276,7 +276,7 @@ impl<S, P> BearerAuth<S, P> {
             Some(own) => own.known.is_as_good_as(sent, lessons, now),
             None => false,
         };
-        self.others += 1;
+        self.others = self.others.saturating_add(1);
         if !has_good {
             self.calls_for_another = LEAST_CALLS_FOR_ANOTHER;
             return self.others >= CALLS_WITHOUT;
