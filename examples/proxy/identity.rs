@@ -31,8 +31,9 @@ pub(crate) fn from_settings(settings: &Settings) -> Result<Identity, BoxError> {
 /// The layer for these routes. Their tokens are fetched from now on.
 pub(crate) fn layer(
     tokens: &TokenCache,
-    routes: &Routes,
+    settings: &Settings,
 ) -> Result<BearerAuthLayer<ReplayEmpty>, BoxError> {
+    let Settings { routes, limits, .. } = settings;
     let (hosts, audiences) = audiences(routes)?;
     let mut challenges = azure::Challenges::new();
     for route in routes.iter().filter(|route| route.audience.is_some()) {
@@ -45,7 +46,10 @@ pub(crate) fn layer(
         BearerAuthLayer::new(tokens.clone(), hosts.or(azure::Audiences::new()))
             .challenges(challenges)
             .existing_header(ExistingHeader::Replace)
-            .replay(ReplayEmpty::new()),
+            .replay(ReplayEmpty::new())
+            // Well before the upstream is said not to have answered, which it
+            // was not asked to without a token.
+            .token_timeout(limits.response_timeout / 2),
     )
 }
 

@@ -148,7 +148,7 @@ pub(crate) async fn run(
             serve::serve(listener, Proxy::new(settings, clients), stop).await
         }
         Identity::Fresh(tokens) => {
-            let layer = identity::layer(&tokens, &settings.routes)?;
+            let layer = identity::layer(&tokens, &settings)?;
             let clients = clients.map(|client| layer.layer(client));
             serve::serve(listener, Proxy::new(settings, clients), stop).await
         }

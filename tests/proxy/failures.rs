@@ -1,14 +1,23 @@
 //! What is said when there is no answer.
 
+use std::convert::Infallible;
+use std::future::{pending, ready};
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{Response, StatusCode};
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::sync::Notify;
+use tower_bearer::testing::ManualRuntime;
 use tower_bearer::{AccessToken, Error, ErrorKind, TokenCache};
 
 use crate::issuer::issuer;
-use crate::loopback::closed_port;
+use crate::loopback::{Server, closed_port};
 use crate::proxy::Identity;
-use crate::world::{Running, Upstream, settings, soon};
+use crate::world::{Running, Upstream, full, settings, soon};
 
 #[tokio::test]
 async fn an_upstream_that_is_not_there_is_a_502() {
@@ -25,7 +34,7 @@ async fn an_upstream_that_is_not_there_is_a_502() {
 
 #[tokio::test]
 async fn an_upstream_that_hangs_up_is_a_502() {
-    let server = crate::loopback::Server::start(|_, stream| async { drop(stream) }).await;
+    let server = Server::start(|_, stream| async { drop(stream) }).await;
     let proxy = Running::plain(&["--route", &format!("/={}", server.url())]).await;
     let (status, _, text) = proxy.get("/").await;
     assert_eq!(status, StatusCode::BAD_GATEWAY, "{text}");
@@ -34,7 +43,7 @@ async fn an_upstream_that_hangs_up_is_a_502() {
 
 #[tokio::test]
 async fn an_upstream_that_does_not_answer_is_a_504() {
-    let upstream = Upstream::start(|_| std::future::pending()).await;
+    let upstream = Upstream::start(|_| pending()).await;
     let mut settings = settings(&["--route", &upstream.route("/")]);
     settings.limits.response_timeout = Duration::from_millis(50);
     let proxy = Running::start(settings, Identity::Nobody).await;
@@ -70,23 +79,77 @@ async fn an_upstream_that_does_not_take_connections_is_a_504() {
 }
 
 #[tokio::test]
+async fn an_identity_provider_that_hangs_is_not_laid_at_the_upstreams_door() {
+    let upstream = Upstream::telling().await;
+    let route = upstream.route("/");
+    let audience = ["--audience", "/=api://a", "--response-timeout", "10"];
+    let settings = settings(&[&["--route", &route], &audience[..]].concat());
+    let (credential, _) = issuer(|_, _| pending::<Result<AccessToken, _>>());
+    let identity = Identity::Fresh(TokenCache::new(credential));
+    let proxy = Running::start(settings, identity).await;
+    // From here on, time passes when there is nothing else to do.
+    tokio::time::pause();
+    let (status, headers, text) = proxy.get("/").await;
+    assert_eq!(status, StatusCode::GATEWAY_TIMEOUT);
+    let begin = format!("proxy: no token for {}: ", upstream.host());
+    assert!(text.starts_with(&begin), "{text}");
+    let said = &headers["proxy-status"];
+    assert_eq!(said, "tower-bearer-proxy; error=proxy_internal_error");
+    assert!(upstream.seen().is_empty());
+}
+
+/// As when a router forgets a connection: it stays open, and nothing comes.
+#[tokio::test]
+async fn an_http2_connection_that_falls_silent_is_given_up_for_another() {
+    let silence = Arc::new(Notify::new());
+    let silenced = Arc::clone(&silence);
+    let server = Server::start(move |number, stream| {
+        let silenced = Arc::clone(&silenced);
+        async move {
+            let service = service_fn(|_| ready(Ok::<_, Infallible>(Response::new(full("here")))));
+            let builder = http2::Builder::new(TokioExecutor::new());
+            let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
+            tokio::select! {
+                biased;
+                () = silenced.notified(), if number == 0 => pending().await,
+                _ = serving.as_mut() => {}
+            }
+        }
+    })
+    .await;
+    let route = format!("/=h2c://{}", server.address);
+    let proxy = Running::plain(&["--route", &route]).await;
+    assert_eq!(proxy.get("/").await.0, StatusCode::OK);
+    silence.notify_one();
+    tokio::time::pause();
+    assert_eq!(proxy.get("/").await.0, StatusCode::BAD_GATEWAY);
+    assert_eq!(proxy.get("/").await.0, StatusCode::OK);
+    assert_eq!(server.connections(), 2);
+}
+
+#[tokio::test]
 async fn i9_without_a_token_nothing_is_sent_and_the_reason_is_said() {
-    let wait = Duration::from_secs(17);
     let cases = [
         (
             Error::new(ErrorKind::Rejected, "the secret has expired"),
             StatusCode::BAD_GATEWAY,
+            None,
         ),
         (
-            Error::new(ErrorKind::Throttled, "too many requests").with_retry_after(wait),
+            Error::new(ErrorKind::Throttled, "too many requests")
+                .with_retry_after(Duration::from_secs(17)),
             StatusCode::SERVICE_UNAVAILABLE,
+            // A part of a second more, so that a fleet that was told the same
+            // does not come back together; what is told is whole seconds.
+            Some("18"),
         ),
         (
             Error::new(ErrorKind::Timeout, "no answer came"),
             StatusCode::GATEWAY_TIMEOUT,
+            None,
         ),
     ];
-    for (error, expected) in cases {
+    for (error, expected, wait) in cases {
         let reason = error.message().to_owned();
         let upstream = Upstream::telling().await;
         let route = upstream.route("/");
@@ -95,18 +158,16 @@ async fn i9_without_a_token_nothing_is_sent_and_the_reason_is_said() {
             let error = error.clone();
             async move { Err::<AccessToken, _>(error) }
         });
-        let identity = Identity::Fresh(TokenCache::new(credential));
+        // Its clock stands still, so that the wait does not get shorter.
+        let tokens = TokenCache::builder(credential).runtime(ManualRuntime::new());
+        let identity = Identity::Fresh(tokens.build());
         let proxy = Running::start(settings, identity).await;
         let (status, headers, text) = proxy.get("/").await;
         assert_eq!(status, expected, "{text}");
         let begin = format!("proxy: no token for {}: ", upstream.host());
         assert!(text.starts_with(&begin) && text.contains(&reason), "{text}");
-        let waits = headers.get("retry-after").is_some_and(|wait| wait == "17");
-        assert_eq!(
-            waits,
-            expected == StatusCode::SERVICE_UNAVAILABLE,
-            "{headers:?}"
-        );
+        let told = headers.get("retry-after");
+        assert_eq!(told.map(|wait| wait.to_str().unwrap()), wait);
         assert!(upstream.seen().is_empty());
     }
 }
