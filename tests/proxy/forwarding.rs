@@ -1,5 +1,7 @@
 //! What a request and its answer look like on the other side.
 
+use std::sync::Mutex;
+
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Version};
 use http_body::Frame;
@@ -7,7 +9,10 @@ use http_body_util::BodyExt as _;
 use http_body_util::channel::Channel;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::oneshot;
 
+use crate::loopback::Server;
 use crate::world::{Running, Upstream, full, http1, http2, read, soon};
 
 #[tokio::test]
@@ -70,6 +75,38 @@ async fn fields_of_one_connection_go_no_further_in_either_direction() {
         assert!(!answer.contains(gone), "{gone} in {answer}");
     }
     assert!(answer.contains("x-kept: 1"), "{answer}");
+}
+
+/// RFC 9112 section 6.3: the coding counts, and the length is not passed on.
+#[tokio::test]
+async fn a_length_beside_a_transfer_coding_cuts_nothing_off_in_either_direction() {
+    const CHUNKED: &str = "content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n\
+                           a\r\n0123456789\r\n0\r\n\r\n";
+    let (tell, told) = oneshot::channel();
+    let tell = Mutex::new(Some(tell));
+    let server = Server::start(move |_, mut stream| {
+        let tell = tell.lock().unwrap().take();
+        async move {
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n0\r\n\r\n") {
+                if stream.read_buf(&mut request).await.unwrap() == 0 {
+                    break;
+                }
+            }
+            let _ = tell.unwrap().send(String::from_utf8(request).unwrap());
+            let answer = format!("HTTP/1.1 200 OK\r\n{CHUNKED}");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    })
+    .await;
+    let proxy = Running::plain(&["--route", &format!("/={}", server.url())]).await;
+    let head = "POST / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n";
+    let answer = proxy.raw(&format!("{head}{CHUNKED}")).await;
+    let request = soon(told).await.unwrap();
+    for message in [request, answer] {
+        assert!(!message.contains("content-length"), "{message}");
+        assert!(message.contains("0123456789"), "{message}");
+    }
 }
 
 #[tokio::test]
