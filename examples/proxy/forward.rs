@@ -81,14 +81,9 @@ impl<S: Client> Proxy<S> {
         &self,
         request: Request<Incoming>,
     ) -> Result<(&Route, Request<RequestBody>), Failure> {
-        let Settings {
-            hosts,
-            routes,
-            limits,
-            ..
-        } = &self.settings;
+        let Settings { routes, limits, .. } = &self.settings;
         let (mut parts, body) = request.into_parts();
-        guard::check(&parts, hosts)?;
+        guard::check(&parts, &self.settings)?;
         let (route, target) = routes.find(&parts.uri).map_err(stray)?;
         if body.size_hint().lower() > limits.body as u64 {
             return Err(Failure::too_large(limits.body));

@@ -44,8 +44,13 @@
 //! user of this machine. So it listens on loopback only, unless it is told
 //! `--allow-remote`. Pages in a browser reach loopback too, and are kept out
 //! twice: requests with `Origin` or `Sec-Fetch-Site` are refused, and so are
-//! those for another host than `localhost` and IP addresses, which is what a
-//! page has to use that lets its own name lead here (DNS rebinding).
+//! those for another host than `localhost` and loopback addresses, which is what
+//! a page has to use that lets its own name lead here (DNS rebinding).
+//!
+//! With `--allow-remote` all addresses are answered to but `0.0.0.0` and `[::]`,
+//! and with `--host` another name. Over plain HTTP to those, browsers send
+//! neither field with a simple `GET`: a page that somebody looks at who reaches
+//! the proxy can ask as well, though it cannot read the answer.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,

@@ -191,7 +191,9 @@ fn ambiguous(path: &str) -> bool {
         return false;
     }
     let decoded = percent_decode_str(path).decode_utf8_lossy();
-    decoded
-        .split(['/', '\\'])
-        .any(|segment| segment == "." || segment == "..")
+    decoded.split(['/', '\\']).any(|segment| {
+        // Servers that know path parameters take `..;x` for `..`.
+        let name = segment.split(';').next();
+        matches!(name, Some("." | ".."))
+    })
 }

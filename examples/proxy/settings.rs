@@ -17,10 +17,12 @@ usage: proxy --route PREFIX=URL [options]
   --listen ADDRESS:PORT     where to listen (127.0.0.1:8080; port 0: any)
   --allow-remote            listen on other than loopback: whoever can reach the
                             proxy then acts with its identity
-  --host NAME               answer to this name too, beside localhost and IP
-                            addresses (again for more)
+  --host NAME               answer to this name too, beside localhost and loopback
+                            addresses, or with --allow-remote all addresses (again
+                            for more)
 
-  --connections N           connections at the same time (1024); others wait
+  --connections N           connections at the same time (400; each takes two file
+                            descriptors); others wait
   --max-header BYTES        size of a request's head (65536, at least 8192)
   --max-body BYTES          size of a request's body (104857600)
   --header-timeout SECONDS  for a request's head, and for idle connections (30)
@@ -71,7 +73,9 @@ pub(crate) struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 1024,
+            // Below half of 1024, which is how many descriptors a process mostly
+            // has: one to the program, one to the upstream.
+            connections: 400,
             header: 64 << 10,
             body: 100 << 20,
             header_timeout: Duration::from_secs(30),

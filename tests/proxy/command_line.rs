@@ -45,6 +45,13 @@ fn all_options_together() {
 }
 
 #[test]
+fn as_many_connections_as_are_let_in_have_the_file_descriptors_they_take() {
+    let settings = settings(&["--route", "/kv=https://myvault.vault.azure.net"]);
+    // What `ulimit -n` mostly is, less a hundred for all else.
+    assert!(settings.limits.connections * 2 <= 1024 - 100);
+}
+
+#[test]
 fn t1_other_than_loopback_is_listened_on_only_if_that_is_said() {
     let route = "/kv=https://myvault.vault.azure.net";
     for listen in ["0.0.0.0:8080", "[::]:8080", "10.0.0.1:80"] {
