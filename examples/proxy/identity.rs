@@ -14,7 +14,10 @@ pub(crate) fn from_settings(settings: &Settings) -> Result<Identity, BoxError> {
     match &settings.token {
         TokenSource::Nothing => Ok(Identity::Nobody),
         TokenSource::Fixed(variable) => {
-            let token = std::env::var(variable).map_err(|_| format!("{variable} is not set"))?;
+            let token = std::env::var(variable).map_err(|_| {
+                // Not its name, for it may be the token instead.
+                "the variable that --fixed-token names is not set"
+            })?;
             let mut value = HeaderValue::try_from(format!("Bearer {token}"))
                 .map_err(|_| format!("what {variable} holds is no token"))?;
             value.set_sensitive(true);

@@ -94,7 +94,7 @@ pub(crate) enum Identity {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let settings = match Settings::parse(std::env::args().skip(1)) {
+    let settings = match Settings::parse(std::env::args_os().skip(1)) {
         Ok(Parsed::Run(settings)) => settings,
         Ok(Parsed::Help) => {
             println!("{}", settings::USAGE);
