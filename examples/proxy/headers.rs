@@ -38,22 +38,31 @@ static NOT_FORWARDED: [HeaderName; 10] = [
 ];
 
 /// Of a request, on its way to the upstream.
-pub(crate) fn forward_request(headers: &mut HeaderMap) {
+pub(crate) fn forward_request(headers: &mut HeaderMap, http1: bool) {
     // The one use of TE that has an effect beyond the next hop: gRPC asks for
     // it all the way.
     let trailers = lists(headers, &TE, "trailers");
-    remove_hop_by_hop(headers);
-    for name in &NOT_FORWARDED {
-        headers.remove(name);
-    }
+    forward_request_trailers(headers);
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
+        // RFC 9110 section 10.1.4. HTTP/2 has no such field.
+        if http1 {
+            headers.insert(CONNECTION, HeaderValue::from_static("te"));
+        }
     }
     join_cookies(headers);
     headers.append(VIA, OUR_VIA);
 }
 
-/// Of an answer, on its way to the program.
+/// Some servers take trailers for headers.
+pub(crate) fn forward_request_trailers(trailers: &mut HeaderMap) {
+    remove_hop_by_hop(trailers);
+    for name in &NOT_FORWARDED {
+        trailers.remove(name);
+    }
+}
+
+/// Of an answer or its trailers, on its way to the program.
 pub(crate) fn forward_response(headers: &mut HeaderMap) {
     remove_hop_by_hop(headers);
 }

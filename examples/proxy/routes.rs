@@ -86,6 +86,11 @@ impl Route {
         self.upstream.scheme_str() == Some("https")
     }
 
+    /// Whether that is known: what TLS comes to is not.
+    pub(crate) fn is_http1(&self) -> bool {
+        self.protocol == Protocol::Negotiated && !self.is_https()
+    }
+
     pub(crate) fn prefix(&self) -> &str {
         match self.prefix.as_str() {
             "" => "/",

@@ -1,9 +1,10 @@
 //! What a request and its answer look like on the other side.
 
-use std::sync::Mutex;
+use std::future::ready;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Version};
+use http::{HeaderMap, Request, Response, StatusCode, Version};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 use http_body_util::channel::Channel;
@@ -153,6 +154,10 @@ async fn each_side_may_speak_http1_or_http2() {
             assert_eq!(upstream.last_version(), version);
             assert_eq!(seen.headers["cookie"], "a=1; b=2");
             assert_eq!(seen.headers["te"], "trailers");
+            // RFC 9110 section 10.1.4, which HTTP/2 has no connection field for.
+            let named = seen.headers.get("connection");
+            let expected = (version == Version::HTTP_11).then_some("te");
+            assert_eq!(named.map(|name| name.to_str().unwrap()), expected);
             let host = match version {
                 Version::HTTP_2 => seen.uri.authority().unwrap().as_str(),
                 _ => seen.headers["host"].to_str().unwrap(),
@@ -192,7 +197,7 @@ async fn bodies_pass_piece_by_piece_and_with_trailers() {
             assert_eq!(frame.into_data().unwrap(), piece);
         }
         if http2_only {
-            let mut trailers = http::HeaderMap::new();
+            let mut trailers = HeaderMap::new();
             trailers.insert("x-sum", "11".parse().unwrap());
             sender.send_trailers(trailers).await.unwrap();
             let frame = soon(answer.frame()).await.unwrap().unwrap();
@@ -205,4 +210,38 @@ async fn bodies_pass_piece_by_piece_and_with_trailers() {
                 .is_none_or(|frame: Result<Frame<_>, _>| frame.is_ok())
         );
     }
+}
+
+#[tokio::test]
+async fn t8_what_may_not_be_a_header_may_not_be_a_trailer_either() {
+    let seen = Arc::new(Mutex::new(HeaderMap::new()));
+    let keep = Arc::clone(&seen);
+    let upstream = Upstream::start(move |request| {
+        let keep = Arc::clone(&keep);
+        async move {
+            let body = request.into_body().collect().await.unwrap();
+            *keep.lock().unwrap() = body.trailers().unwrap().clone();
+            let theirs = trailers(&["x-sum", "proxy-authenticate"]);
+            Response::new(full("ok").with_trailers(ready(Some(Ok(theirs)))).boxed())
+        }
+    })
+    .await;
+    let proxy = Running::plain(&["--route", &upstream.http2_route("/")]).await;
+    let ours = trailers(&["x-sum", "authorization", "x-forwarded-for"]);
+    let body = full("sent").with_trailers(ready(Some(Ok(ours)))).boxed();
+    let request = Request::put(proxy.uri("/")).header("te", "trailers");
+    let answer = http2().request(request.body(body).unwrap());
+    let answer = soon(answer).await.unwrap().into_body();
+    let answer = soon(answer.collect()).await.unwrap();
+    for passed in [
+        seen.lock().unwrap().clone(),
+        answer.trailers().unwrap().clone(),
+    ] {
+        assert_eq!(passed, trailers(&["x-sum"]));
+    }
+}
+
+fn trailers(names: &[&'static str]) -> HeaderMap {
+    let pair = |name: &&'static str| (name.parse().unwrap(), "1".parse().unwrap());
+    names.iter().map(pair).collect()
 }

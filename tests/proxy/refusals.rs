@@ -1,5 +1,7 @@
 //! What is not for the proxy's identity to do.
 
+use std::future::pending;
+
 use http::Request;
 
 use crate::world::{Running, Upstream, full, http1, soon};
@@ -140,7 +142,7 @@ async fn a_route_that_leads_back_ends_at_the_second_round() {
     let settings = crate::world::settings(&["--route", &format!("/=http://{address}")]);
     let listener = tokio::net::TcpListener::from_std(listener).unwrap();
     let identity = crate::proxy::Identity::Nobody;
-    let proxy = crate::proxy::run(settings, identity, listener, std::future::pending());
+    let proxy = crate::proxy::run(settings, identity, listener, pending(), pending());
     let request = Request::get(format!("http://{address}/"));
     let client = http1();
     let answer = client.request(request.body(full("")).unwrap());
