@@ -16,6 +16,7 @@ mod world;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use tokio::signal::unix::{SignalKind, signal};
 use tower_bearer::BoxError;
 
 use proxy::{Proxy, Variant};
@@ -29,6 +30,9 @@ usage: benches/load/run.sh [--smoke | --rounds N --seconds N] [--check]
   --rounds N   how often all is measured (5)
   --seconds N  how long each measurement takes, at least 4 (12)
   --check      fail if the figures miss their targets, too";
+
+/// What nobody can want to wait for.
+const AT_MOST: Duration = Duration::from_secs(3600);
 
 struct Plan {
     rounds: usize,
@@ -90,7 +94,14 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match measure(&plan).await {
+    let measured = tokio::select! {
+        measured = tokio::time::timeout(AT_MOST, measure(&plan)) => {
+            measured.unwrap_or_else(|_| Err("not done after an hour".into()))
+        }
+        // Returns, so that what has been started is dropped, and ends with it.
+        signal = asked_to_stop() => Err(signal.err().map_or("stopped".into(), Into::into)),
+    };
+    match measured {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -98,6 +109,16 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+async fn asked_to_stop() -> std::io::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
 }
 
 async fn measure(plan: &Plan) -> Result<bool, BoxError> {

@@ -1,8 +1,7 @@
 //! The proxy as a program of its own.
 
 use std::ffi::OsStr;
-use std::io;
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -11,9 +10,6 @@ use tower_bearer::BoxError;
 
 use super::tools::Tool;
 use super::world::{World, token};
-
-/// Seconds after which the system ends a proxy that nobody is left to end.
-const AT_MOST: &str = "600";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Variant {
@@ -29,8 +25,7 @@ impl Variant {
 }
 
 pub(crate) struct Proxy {
-    /// `timeout`, which has the proxy for a child.
-    guard: Child,
+    process: Child,
     pid: u32,
     url: String,
 }
@@ -50,8 +45,7 @@ impl Proxy {
             Variant::Layer => "checked",
             Variant::Nothing | Variant::Fixed => "welcome",
         };
-        let mut command = Command::new("timeout");
-        command.arg(AT_MOST).arg(program);
+        let mut command = Command::new(program);
         command.args(["--listen", "127.0.0.1:0", "--route"]);
         command.arg(format!("/={scheme}://{}/{path}", world.upstream));
         match variant {
@@ -67,8 +61,8 @@ impl Proxy {
             world.identity_endpoint(),
         );
         command.env("FIXED", token(0));
-        let mut guard = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
-        let stdout = guard.stdout.take().ok_or("no standard output")?;
+        let mut process = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+        let stdout = process.stdout.take().ok_or("no standard output")?;
         let mut said = BufReader::new(stdout).lines();
         let url = async {
             while let Some(line) = said.next_line().await? {
@@ -79,12 +73,10 @@ impl Proxy {
             Err(BoxError::from("the proxy did not start"))
         };
         let url = tokio::time::timeout(Duration::from_secs(20), url).await??;
-        let guard_pid = guard.id().ok_or("the proxy has ended")?;
-        let children = format!("/proc/{guard_pid}/task/{guard_pid}/children");
         Ok(Self {
-            pid: std::fs::read_to_string(children)?.trim().parse()?,
+            pid: process.id().ok_or("the proxy has ended")?,
+            process,
             url,
-            guard,
         })
     }
 
@@ -106,28 +98,14 @@ impl Proxy {
 
     /// Asks it to stop, which it must do without a complaint.
     pub(crate) async fn stop(mut self) -> Result<(), BoxError> {
-        signal("-TERM", self.pid)?;
-        let ended = tokio::time::timeout(Duration::from_secs(20), self.guard.wait()).await??;
+        let pid = self.pid.to_string();
+        let mut kill = Command::new("kill");
+        kill.args(["-TERM", &pid]).status().await?;
+        let ended = tokio::time::timeout(Duration::from_secs(20), self.process.wait()).await??;
         if ended.success() {
             Ok(())
         } else {
             Err(format!("the proxy ended with {ended}").into())
         }
     }
-}
-
-/// `timeout` would not pass on the signal that ends it when this is dropped.
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        if matches!(self.guard.try_wait(), Ok(None)) {
-            let _ = signal("-KILL", self.pid);
-        }
-    }
-}
-
-fn signal(name: &str, pid: u32) -> io::Result<ExitStatus> {
-    let pid = pid.to_string();
-    std::process::Command::new("kill")
-        .args([name, &pid])
-        .status()
 }

@@ -27,6 +27,10 @@ impl Run {
         self.figures.p99.as_secs_f64() * 1e6
     }
 
+    fn slowest(&self) -> f64 {
+        self.figures.slowest.as_secs_f64() * 1e3
+    }
+
     /// Microseconds of the proxy's, for a request.
     fn cpu(&self) -> f64 {
         self.cpu.as_secs_f64() * 1e6 / self.figures.requests as f64
@@ -37,9 +41,10 @@ impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:.0}/s, p99 {:.0} us, cpu {:.1} us, {} failed, {} token requests",
+            "{:.0}/s, p99 {:.0} us, slowest {:.1} ms, cpu {:.1} us, {} failed, {} token requests",
             self.throughput(),
             self.p99(),
+            self.slowest(),
             self.cpu(),
             self.figures.failed,
             self.token_requests
@@ -113,6 +118,20 @@ impl fmt::Display for Report {
                     self.median(tool, variant, Run::p99),
                     self.median(tool, variant, Run::cpu),
                 )
+            })?;
+        }
+        // Both programs wait for an answer before they ask again, so a stall
+        // holds up no more requests than there are connections or streams: far
+        // too few to move the p99.
+        for (title, variant) in [
+            ("a fixed token", Variant::Fixed),
+            ("the layer", Variant::Layer),
+        ] {
+            row(f, &format!("{title}: slowest request of a run"), |tool| {
+                let slowest = self.median(tool, variant, Run::slowest);
+                let worst = self.runs(tool, variant).map(Run::slowest);
+                let worst = worst.fold(0.0, f64::max);
+                format!("{slowest:.1} ms, at worst {worst:.1} ms")
             })?;
         }
         for (title, other) in [

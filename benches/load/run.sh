@@ -12,4 +12,7 @@ fi
 
 cargo build --quiet --release --example proxy
 export PROXY=${CARGO_TARGET_DIR:-target}/release/examples/proxy
-timeout --foreground 3600 cargo bench --quiet --bench load -- "$@"
+# Not by way of cargo, which would end alone when it is told to stop.
+program=$(cargo bench --quiet --no-run --bench load --message-format json |
+    sed --quiet 's/.*"executable":"\([^"]*\)".*/\1/p' | tail --lines 1)
+exec "$program" "$@"

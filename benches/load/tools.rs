@@ -20,6 +20,8 @@ pub(crate) struct Figures {
     pub(crate) requests: u64,
     pub(crate) seconds: f64,
     pub(crate) p99: Duration,
+    /// The one request that took longest.
+    pub(crate) slowest: Duration,
     pub(crate) failed: u64,
 }
 
@@ -32,16 +34,17 @@ impl Tool {
     }
 }
 
-/// What `program` says; ended from outside if it does not end by itself.
+/// What `program` says. It ends with this future if it does not by itself.
 async fn output(
     program: &str,
     arguments: &[String],
     duration: Duration,
 ) -> Result<String, BoxError> {
-    let at_most = (duration.as_secs() + 20).to_string();
-    let mut command = Command::new("timeout");
-    command.arg(at_most).arg(program).args(arguments);
-    let output = command.kill_on_drop(true).output().await?;
+    let mut command = Command::new(program);
+    let output = command.args(arguments).kill_on_drop(true).output();
+    let at_most = duration + Duration::from_secs(20);
+    let output = tokio::time::timeout(at_most, output).await;
+    let output = output.map_err(|_| format!("{program} does not end"))??;
     if !output.status.success() {
         let complaint = String::from_utf8_lossy(&output.stderr);
         return Err(format!("{program}: {}: {complaint}", output.status).into());
@@ -70,20 +73,30 @@ async fn wrk(url: &str, duration: Duration) -> Result<Figures, BoxError> {
         requests: field("requests")?,
         seconds: Duration::from_micros(field("duration")?).as_secs_f64(),
         p99: Duration::from_micros(field("p99")?),
+        slowest: Duration::from_micros(field("slowest")?),
         failed: field("failed")?,
     })
 }
 
+/// A file that goes when this does, for it is large.
+struct Log(PathBuf);
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 async fn h2load(url: &str, duration: Duration) -> Result<Figures, BoxError> {
-    let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("h2load.log");
+    let log = Log(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("h2load.log"));
     // It appends.
-    let _ = std::fs::remove_file(&log);
+    let _ = std::fs::remove_file(&log.0);
     let arguments = [
         "--threads=1".to_owned(),
         "--clients=4".to_owned(),
         "--max-concurrent-streams=8".to_owned(),
         format!("--duration={}", duration.as_secs()),
-        format!("--log-file={}", log.display()),
+        format!("--log-file={}", log.0.display()),
         url.to_owned(),
     ];
     let said = output("h2load", &arguments, duration).await?;
@@ -96,7 +109,7 @@ async fn h2load(url: &str, duration: Duration) -> Result<Figures, BoxError> {
     let (done, succeeded) = (count(" done")?, count(" succeeded")?);
     let errors = count(" errored")? + count(" timeout")?;
     // One line a request: when it began, its status, and how long it took.
-    let lines = std::fs::read_to_string(&log)?;
+    let lines = std::fs::read_to_string(&log.0)?;
     let mut took: Vec<u64> = lines
         .lines()
         .filter_map(|line| line.rsplit('\t').next()?.parse().ok())
@@ -105,10 +118,12 @@ async fn h2load(url: &str, duration: Duration) -> Result<Figures, BoxError> {
     if place == 0 {
         return Err("h2load kept no times".into());
     }
-    let (_, p99, _) = took.select_nth_unstable(place);
+    let (_, p99, slower) = took.select_nth_unstable(place);
+    let slowest = slower.iter().max().unwrap_or(p99);
     Ok(Figures {
         requests: done,
         seconds: duration.as_secs_f64(),
+        slowest: Duration::from_micros(*slowest),
         p99: Duration::from_micros(*p99),
         failed: (done - succeeded).max(count(" failed")?).max(errors),
     })

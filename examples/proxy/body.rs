@@ -6,10 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{Full, Limited};
 use hyper::body::Incoming;
 use tower_bearer::BoxError;
+
+use super::headers;
 
 /// The body of a request, as it comes. The default is an empty one, which is
 /// what the layer sends when it sends a request without a body again.
@@ -31,7 +34,10 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.0 {
-            Some(body) => Pin::new(body).poll_frame(cx),
+            Some(body) => {
+                let frame = Pin::new(body).poll_frame(cx);
+                with_trailers(frame, headers::forward_request_trailers)
+            }
             None => Poll::Ready(None),
         }
     }
@@ -84,7 +90,10 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.source {
-            Source::Upstream(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Source::Upstream(body) => {
+                let frame = Pin::new(body).poll_frame(cx).map_err(Into::into);
+                with_trailers(frame, headers::forward_response)
+            }
             Source::Own(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
         }
     }
@@ -102,6 +111,18 @@ impl Body for ResponseBody {
             Source::Own(body) => body.size_hint(),
         }
     }
+}
+
+fn with_trailers(
+    mut frame: Poll<Option<Result<Frame<Bytes>, BoxError>>>,
+    change: impl Fn(&mut HeaderMap),
+) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    if let Poll::Ready(Some(Ok(frame))) = &mut frame {
+        if let Some(trailers) = frame.trailers_mut() {
+            change(trailers);
+        }
+    }
+    frame
 }
 
 /// What a connection has been doing.

@@ -87,7 +87,10 @@ impl Failure {
             _ => StatusCode::BAD_GATEWAY,
         };
         Self {
-            retry_after: error.retry_after().map(|wait| wait.as_secs()),
+            // Rounded up: earlier would be too early.
+            retry_after: error
+                .retry_after()
+                .map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0)),
             ..Self::new(
                 status,
                 "proxy_internal_error",

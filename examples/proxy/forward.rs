@@ -1,7 +1,7 @@
 //! One request, on its way to an upstream and back.
 
 use http::request::Parts;
-use http::{Request, Response, Version};
+use http::{Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::timeout;
@@ -81,19 +81,14 @@ impl<S: Client> Proxy<S> {
         &self,
         request: Request<Incoming>,
     ) -> Result<(&Route, Request<RequestBody>), Failure> {
-        let Settings {
-            hosts,
-            routes,
-            limits,
-            ..
-        } = &self.settings;
+        let Settings { routes, limits, .. } = &self.settings;
         let (mut parts, body) = request.into_parts();
-        guard::check(&parts, hosts)?;
+        guard::check(&parts, &self.settings)?;
         let (route, target) = routes.find(&parts.uri).map_err(stray)?;
         if body.size_hint().lower() > limits.body as u64 {
             return Err(Failure::too_large(limits.body));
         }
-        headers::forward_request(&mut parts.headers);
+        headers::forward_request(&mut parts.headers, route.is_http1());
         let mut forwarded = Request::new(RequestBody::new(body, limits.body));
         // Not the extensions: what they hold is about the other connection.
         let Parts {
@@ -118,6 +113,13 @@ impl<S: Client> Proxy<S> {
             .map_err(|_| Failure::no_answer_in_time(upstream))?;
         let mut response =
             answer.map_err(|error| Failure::of(&error.into(), upstream, limits.body))?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Failure::new(
+                StatusCode::BAD_GATEWAY,
+                "http_protocol_error",
+                format!("{upstream} went over to another protocol, which nobody asked for"),
+            ));
+        }
         headers::forward_response(response.headers_mut());
         // The connection to the program has a version of its own.
         *response.version_mut() = Version::HTTP_11;
@@ -126,7 +128,6 @@ impl<S: Client> Proxy<S> {
 }
 
 fn stray(stray: Stray) -> Failure {
-    use http::StatusCode;
     match stray {
         Stray::NoRoute => Failure::new(
             StatusCode::NOT_FOUND,

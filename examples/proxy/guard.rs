@@ -1,5 +1,7 @@
 //! Which requests are answered at all.
 
+use std::net::IpAddr;
+
 use http::header::{HOST, HeaderName, ORIGIN, VIA};
 use http::request::Parts;
 use http::uri::Authority;
@@ -7,11 +9,12 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::failure::Failure;
 use super::headers::PSEUDONYM;
+use super::settings::Settings;
 
 static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Refuses what a program on this machine would not send.
-pub(crate) fn check(parts: &Parts, hosts: &[String]) -> Result<(), Failure> {
+pub(crate) fn check(parts: &Parts, settings: &Settings) -> Result<(), Failure> {
     // An answer to `TRACE` repeats the request, with the token.
     if parts.method == Method::CONNECT || parts.method == Method::TRACE {
         return Err(Failure::denied(
@@ -26,7 +29,7 @@ pub(crate) fn check(parts: &Parts, hosts: &[String]) -> Result<(), Failure> {
             "this proxy is for programs, not for pages in a browser",
         ));
     }
-    check_host(parts, hosts)?;
+    check_host(parts, settings)?;
     if comes_round_again(headers) {
         return Err(Failure::new(
             StatusCode::LOOP_DETECTED,
@@ -37,7 +40,7 @@ pub(crate) fn check(parts: &Parts, hosts: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn check_host(parts: &Parts, hosts: &[String]) -> Result<(), Failure> {
+fn check_host(parts: &Parts, settings: &Settings) -> Result<(), Failure> {
     let mut named = 0;
     let header = parts.headers.get_all(HOST).iter().map(|value| {
         let text = value.to_str().ok();
@@ -46,10 +49,10 @@ fn check_host(parts: &Parts, hosts: &[String]) -> Result<(), Failure> {
     let uri = parts.uri.authority().cloned().map(Some);
     for authority in header.chain(uri) {
         named += 1;
-        if !authority.is_some_and(|authority| is_local(&authority, hosts)) {
+        if !authority.is_some_and(|authority| is_local(&authority, settings)) {
             return Err(Failure::denied(
                 StatusCode::MISDIRECTED_REQUEST,
-                "this proxy answers to localhost, to IP addresses and to what --host names",
+                "this proxy answers to localhost, to its addresses and to what --host names",
             ));
         }
     }
@@ -66,13 +69,27 @@ fn check_host(parts: &Parts, hosts: &[String]) -> Result<(), Failure> {
 /// Whether no page of another origin can have this for its own host. Names can
 /// be made to lead anywhere; an address is what it is, and `localhost` is not
 /// to be had.
-fn is_local(authority: &Authority, hosts: &[String]) -> bool {
+fn is_local(authority: &Authority, settings: &Settings) -> bool {
     let host = authority.host();
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    let address = bare.unwrap_or(host).parse::<IpAddr>();
+    let is_ours = |name: &String| host.eq_ignore_ascii_case(name);
     !authority.as_str().contains('@')
         && (host.eq_ignore_ascii_case("localhost")
-            || bare.unwrap_or(host).parse::<std::net::IpAddr>().is_ok()
-            || hosts.iter().any(|name| host.eq_ignore_ascii_case(name)))
+            || address.is_ok_and(|address| is_ours_to_have(address, settings))
+            || settings.hosts.iter().any(is_ours))
+}
+
+/// Browsers add `Sec-Fetch-Site` where they trust the way, which is on loopback.
+/// `0.0.0.0` leads there as well and is not trusted, so that pages could ask
+/// without being told from programs.
+fn is_ours_to_have(address: IpAddr, settings: &Settings) -> bool {
+    let address = address.to_canonical();
+    if settings.listen.ip().is_loopback() {
+        address.is_loopback()
+    } else {
+        !address.is_unspecified()
+    }
 }
 
 fn comes_round_again(headers: &HeaderMap) -> bool {

@@ -1,8 +1,8 @@
 //! Fields that are for one connection, or for nobody further on.
 
 use http::header::{
-    AUTHORIZATION, CONNECTION, COOKIE, EXPECT, FORWARDED, HOST, HeaderName, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderMap, HeaderValue};
 
@@ -38,22 +38,31 @@ static NOT_FORWARDED: [HeaderName; 10] = [
 ];
 
 /// Of a request, on its way to the upstream.
-pub(crate) fn forward_request(headers: &mut HeaderMap) {
+pub(crate) fn forward_request(headers: &mut HeaderMap, http1: bool) {
     // The one use of TE that has an effect beyond the next hop: gRPC asks for
     // it all the way.
     let trailers = lists(headers, &TE, "trailers");
-    remove_hop_by_hop(headers);
-    for name in &NOT_FORWARDED {
-        headers.remove(name);
-    }
+    forward_request_trailers(headers);
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
+        // RFC 9110 section 10.1.4. HTTP/2 has no such field.
+        if http1 {
+            headers.insert(CONNECTION, HeaderValue::from_static("te"));
+        }
     }
     join_cookies(headers);
     headers.append(VIA, OUR_VIA);
 }
 
-/// Of an answer, on its way to the program.
+/// Some servers take trailers for headers.
+pub(crate) fn forward_request_trailers(trailers: &mut HeaderMap) {
+    remove_hop_by_hop(trailers);
+    for name in &NOT_FORWARDED {
+        trailers.remove(name);
+    }
+}
+
+/// Of an answer or its trailers, on its way to the program.
 pub(crate) fn forward_response(headers: &mut HeaderMap) {
     remove_hop_by_hop(headers);
 }
@@ -70,6 +79,11 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
         headers.remove(CONNECTION);
+    }
+    // A length beside a transfer coding is not the length (RFC 9112 section
+    // 6.3), and whoever went by it would cut the body off.
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
     }
     for name in &HOP_BY_HOP {
         headers.remove(name);

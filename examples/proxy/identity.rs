@@ -14,7 +14,10 @@ pub(crate) fn from_settings(settings: &Settings) -> Result<Identity, BoxError> {
     match &settings.token {
         TokenSource::Nothing => Ok(Identity::Nobody),
         TokenSource::Fixed(variable) => {
-            let token = std::env::var(variable).map_err(|_| format!("{variable} is not set"))?;
+            let token = std::env::var(variable).map_err(|_| {
+                // Not its name, for it may be the token instead.
+                "the variable that --fixed-token names is not set"
+            })?;
             let mut value = HeaderValue::try_from(format!("Bearer {token}"))
                 .map_err(|_| format!("what {variable} holds is no token"))?;
             value.set_sensitive(true);
@@ -31,8 +34,9 @@ pub(crate) fn from_settings(settings: &Settings) -> Result<Identity, BoxError> {
 /// The layer for these routes. Their tokens are fetched from now on.
 pub(crate) fn layer(
     tokens: &TokenCache,
-    routes: &Routes,
+    settings: &Settings,
 ) -> Result<BearerAuthLayer<ReplayEmpty>, BoxError> {
+    let Settings { routes, limits, .. } = settings;
     let (hosts, audiences) = audiences(routes)?;
     let mut challenges = azure::Challenges::new();
     for route in routes.iter().filter(|route| route.audience.is_some()) {
@@ -45,7 +49,10 @@ pub(crate) fn layer(
         BearerAuthLayer::new(tokens.clone(), hosts.or(azure::Audiences::new()))
             .challenges(challenges)
             .existing_header(ExistingHeader::Replace)
-            .replay(ReplayEmpty::new()),
+            .replay(ReplayEmpty::new())
+            // Well before the upstream is said not to have answered, which it
+            // was not asked to without a token.
+            .token_timeout(limits.response_timeout / 2),
     )
 }
 

@@ -25,8 +25,13 @@
 //!   proxy's name, and many SDKs cannot be kept from sending a placeholder.
 //! - `Forwarded`, `X-Forwarded-*` and `X-Real-IP` are dropped and none are
 //!   added: no upstream should trust what some local program says of itself,
-//!   nor is it the upstream's to know. `Via` is added, as RFC 9110 section
-//!   7.6.3 asks of a gateway; a request that comes round again is refused.
+//!   nor is it the upstream's to know. What is dropped as a header is dropped as
+//!   a trailer. `Via` is added, as RFC 9110 section 7.6.3 asks of a gateway; a
+//!   request that has it from such a proxy already is refused, so that none goes
+//!   in circles, and so that two of these proxies cannot stand in a row.
+//! - `TE: trailers` is kept, for gRPC. With `Connection: TE`, as RFC 9110
+//!   section 10.1.4 wants it, over `http://`; over TLS, where HTTP/2 is likely and
+//!   forbids that field, without.
 //! - The body is streamed. After a 401 a request without a body is sent once
 //!   more with a new token. One with a body cannot be, for what has been
 //!   streamed is gone: its 401 is given back, and to try again is the program's
@@ -44,8 +49,13 @@
 //! user of this machine. So it listens on loopback only, unless it is told
 //! `--allow-remote`. Pages in a browser reach loopback too, and are kept out
 //! twice: requests with `Origin` or `Sec-Fetch-Site` are refused, and so are
-//! those for another host than `localhost` and IP addresses, which is what a
-//! page has to use that lets its own name lead here (DNS rebinding).
+//! those for another host than `localhost` and loopback addresses, which is what
+//! a page has to use that lets its own name lead here (DNS rebinding).
+//!
+//! With `--allow-remote` all addresses are answered to but `0.0.0.0` and `[::]`,
+//! and with `--host` another name. Over plain HTTP to those, browsers send
+//! neither field with a simple `GET`: a page that somebody looks at who reaches
+//! the proxy can ask as well, though it cannot read the answer.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -89,7 +99,7 @@ pub(crate) enum Identity {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let settings = match Settings::parse(std::env::args().skip(1)) {
+    let settings = match Settings::parse(std::env::args_os().skip(1)) {
         Ok(Parsed::Run(settings)) => settings,
         Ok(Parsed::Help) => {
             println!("{}", settings::USAGE);
@@ -129,28 +139,38 @@ async fn start(settings: Settings, identity: Identity) -> Result<Ended, BoxError
     }
     // Last, for whoever reads until then.
     println!("listening on http://{}", listener.local_addr()?);
-    run(settings, identity, listener, stop).await
+    // Hears only what comes after the first.
+    let at_once = async {
+        match asked_to_stop() {
+            Ok(asked) => asked.await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    run(settings, identity, listener, stop, at_once).await
 }
 
-/// Serves until `stop` is over and what is under way is done.
+/// Serves until `stop` is over, and then what is under way until it is done,
+/// the grace is over or `at_once` is.
 pub(crate) async fn run(
     settings: Settings,
     identity: Identity,
     listener: TcpListener,
     stop: impl Future<Output = ()>,
+    at_once: impl Future<Output = ()>,
 ) -> Result<Ended, BoxError> {
     let clients = upstream::clients(&settings)?;
+    let end = (stop, at_once);
     match identity {
-        Identity::Nobody => serve::serve(listener, Proxy::new(settings, clients), stop).await,
+        Identity::Nobody => serve::serve(listener, Proxy::new(settings, clients), end).await,
         Identity::Fixed(value) => {
             let layer = SetRequestHeaderLayer::overriding(AUTHORIZATION, value);
             let clients = clients.map(|client| layer.layer(client));
-            serve::serve(listener, Proxy::new(settings, clients), stop).await
+            serve::serve(listener, Proxy::new(settings, clients), end).await
         }
         Identity::Fresh(tokens) => {
-            let layer = identity::layer(&tokens, &settings.routes)?;
+            let layer = identity::layer(&tokens, &settings)?;
             let clients = clients.map(|client| layer.layer(client));
-            serve::serve(listener, Proxy::new(settings, clients), stop).await
+            serve::serve(listener, Proxy::new(settings, clients), end).await
         }
     }
 }

@@ -53,12 +53,14 @@ impl Route {
         let mut parts = url.parse::<Uri>().unwrap_or_default().into_parts();
         let base = parts.path_and_query.replace(PathAndQuery::from_static("/"));
         let upstream = Uri::from_parts(parts).unwrap_or_default();
-        check_upstream(text, &upstream)?;
+        check_upstream(prefix, &upstream)?;
         let base = base.as_ref().map_or("/", PathAndQuery::as_str);
         let plain =
             |path: &str| !ambiguous(path) && !path.contains(['?', '%']) && !path.contains("//");
         if !plain(prefix) || !plain(base) || url.contains('#') {
-            return Err(format!("{text:?} has more than plain paths in it"));
+            return Err(format!(
+                "the route {prefix} has more than plain paths in it"
+            ));
         }
         Ok(Self {
             prefix: prefix.trim_end_matches('/').to_owned(),
@@ -82,6 +84,11 @@ impl Route {
 
     pub(crate) fn is_https(&self) -> bool {
         self.upstream.scheme_str() == Some("https")
+    }
+
+    /// Whether that is known: what TLS comes to is not.
+    pub(crate) fn is_http1(&self) -> bool {
+        self.protocol == Protocol::Negotiated && !self.is_https()
     }
 
     pub(crate) fn prefix(&self) -> &str {
@@ -163,12 +170,13 @@ impl Routes {
 }
 
 /// Whether an upstream can be spoken to, and trusted with a token.
-fn check_upstream(text: &str, upstream: &Uri) -> Result<(), String> {
-    let no_url = || format!("{text:?}: write https://HOST or http://localhost:PORT");
+fn check_upstream(prefix: &str, upstream: &Uri) -> Result<(), String> {
+    let no_url = || format!("the route {prefix}: write https://HOST or http://localhost:PORT");
     let origin = Origin::of(upstream).map_err(|_| no_url())?;
     if origin.has_userinfo() {
-        // Not the text, for it may hold a password.
-        return Err("a route's URL has user information in it".to_owned());
+        return Err(format!(
+            "the route {prefix} has user information in its URL"
+        ));
     }
     let named = origin.domain().is_some() || origin.ip().is_some();
     if !matches!(origin.scheme().as_str(), "http" | "https") || !named || origin.port().is_none() {
@@ -176,8 +184,8 @@ fn check_upstream(text: &str, upstream: &Uri) -> Result<(), String> {
     }
     if !origin.is_https() && !origin.is_loopback() {
         return Err(format!(
-            "{text:?}: plain HTTP is for this machine only, since anybody on the way could read \
-             the token"
+            "the route {prefix}: plain HTTP is for this machine only, since anybody on the way \
+             could read the token"
         ));
     }
     Ok(())
@@ -191,7 +199,9 @@ fn ambiguous(path: &str) -> bool {
         return false;
     }
     let decoded = percent_decode_str(path).decode_utf8_lossy();
-    decoded
-        .split(['/', '\\'])
-        .any(|segment| segment == "." || segment == "..")
+    decoded.split(['/', '\\']).any(|segment| {
+        // Servers that know path parameters take `..;x` for `..`.
+        let name = segment.split(';').next();
+        matches!(name, Some("." | ".."))
+    })
 }

@@ -24,56 +24,72 @@ use super::settings::Limits;
 pub(crate) enum Ended {
     /// All that was under way is done.
     Finished,
-    /// So many connections had not done by then.
+    /// So many connections had requests under way by then.
     CutOff(usize),
 }
 
 /// HTTP/2 streams of one connection at the same time.
 const STREAMS: u32 = 256;
 
+/// What connections are to do.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Serving,
+    /// Finish what is under way.
+    Stopping,
+    Over,
+}
+
 /// Serves until `stop` is over, and then what is under way for as long as the
-/// limits say.
+/// limits say, unless `at_once` is over before.
 pub(crate) async fn serve<S: Client>(
     listener: TcpListener,
     proxy: Proxy<S>,
-    stop: impl Future<Output = ()>,
+    (stop, at_once): (impl Future<Output = ()>, impl Future<Output = ()>),
 ) -> Result<Ended, BoxError> {
     let limits = *proxy.limits();
     let proxy = Arc::new(proxy);
     let builder = builder(&limits);
-    let (stopping, _) = watch::channel(false);
+    let (phase, _) = watch::channel(Phase::Serving);
     let mut connections = JoinSet::new();
     let room = Arc::new(Semaphore::new(limits.connections));
-    let mut stop = pin!(stop);
+    let (mut stop, mut complained) = (pin!(stop), false);
     loop {
         let (stream, permit) = tokio::select! {
             () = &mut stop => break,
-            accepted = accept(&listener, &room) => accepted,
+            accepted = accept(&listener, &room, &mut complained) => accepted,
         };
         while connections.try_join_next().is_some() {}
         let (proxy, builder) = (Arc::clone(&proxy), builder.clone());
-        let stopping = stopping.subscribe();
+        let phase = phase.subscribe();
         connections.spawn(async move {
-            connection(stream, proxy, builder, stopping).await;
+            let at_work = connection(stream, proxy, builder, phase).await;
             drop(permit);
+            at_work
         });
     }
     drop(listener);
-    stopping.send_replace(true);
+    phase.send_replace(Phase::Stopping);
     let all = async { while connections.join_next().await.is_some() {} };
-    Ok(match timeout(limits.grace, all).await {
-        Ok(()) => Ended::Finished,
-        Err(_) => {
-            let left = connections.len();
-            connections.shutdown().await;
-            Ended::CutOff(left)
-        }
+    tokio::select! {
+        _ = timeout(limits.grace, all) => {}
+        () = at_once => {}
+    }
+    phase.send_replace(Phase::Over);
+    let mut cut_off = 0;
+    while let Some(at_work) = connections.join_next().await {
+        cut_off += usize::from(at_work.unwrap_or(false));
+    }
+    Ok(match cut_off {
+        0 => Ended::Finished,
+        _ => Ended::CutOff(cut_off),
     })
 }
 
 async fn accept(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
+    complained: &mut bool,
 ) -> (TcpStream, tokio::sync::OwnedSemaphorePermit) {
     loop {
         let Ok(permit) = Arc::clone(room).acquire_owned().await else {
@@ -82,7 +98,12 @@ async fn accept(
         match listener.accept().await {
             Ok((stream, _)) => return (stream, permit),
             // Out of file descriptors, most likely: some will be given back.
-            Err(_) => sleep(Duration::from_millis(10)).await,
+            Err(error) => {
+                if !std::mem::replace(complained, true) {
+                    eprintln!("proxy: cannot take a connection: {error}");
+                }
+                sleep(Duration::from_millis(10)).await;
+            }
         }
     }
 }
@@ -104,12 +125,13 @@ fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
     builder
 }
 
+/// Whether a request was under way when it was cut off.
 async fn connection<S: Client>(
     stream: TcpStream,
     proxy: Arc<Proxy<S>>,
     builder: auto::Builder<TokioExecutor>,
-    mut stopping: watch::Receiver<bool>,
-) {
+    mut phase: watch::Receiver<Phase>,
+) -> bool {
     // A connection that cannot be set up so is not worth more than one that
     // can, but works.
     let _ = stream.set_nodelay(true);
@@ -126,11 +148,15 @@ async fn connection<S: Client>(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.reset();
     let (mut idle_after, mut told) = (None, false);
+    let mut last_phase = phase.clone();
     loop {
         tokio::select! {
             // What goes wrong on a connection is the program's to tell.
-            _ = serving.as_mut() => return,
-            _ = stopping.wait_for(|stopping| *stopping), if !told => {
+            _ = serving.as_mut() => return false,
+            _ = last_phase.wait_for(|phase| *phase == Phase::Over) => {
+                return activity.idle_after().is_none();
+            }
+            _ = phase.wait_for(|phase| *phase >= Phase::Stopping), if !told => {
                 serving.as_mut().graceful_shutdown();
                 told = true;
             }
@@ -141,7 +167,7 @@ async fn connection<S: Client>(
                     continue;
                 }
                 if told {
-                    return;
+                    return false;
                 }
                 serving.as_mut().graceful_shutdown();
                 told = true;

@@ -1,8 +1,11 @@
 //! What the command line says.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
+
+use http::uri::Authority;
 
 use super::routes::{Route, Routes};
 
@@ -17,17 +20,22 @@ usage: proxy --route PREFIX=URL [options]
   --listen ADDRESS:PORT     where to listen (127.0.0.1:8080; port 0: any)
   --allow-remote            listen on other than loopback: whoever can reach the
                             proxy then acts with its identity
-  --host NAME               answer to this name too, beside localhost and IP
-                            addresses (again for more)
+  --host NAME               answer to this name too, beside localhost and loopback
+                            addresses, or with --allow-remote all addresses (again
+                            for more)
 
-  --connections N           connections at the same time (1024); others wait
+  --connections N           connections at the same time (400; each takes two file
+                            descriptors); others wait
   --max-header BYTES        size of a request's head (65536, at least 8192)
   --max-body BYTES          size of a request's body (104857600)
   --header-timeout SECONDS  for a request's head, and for idle connections (30)
-  --connect-timeout SECONDS for a connection to an upstream (5)
+  --connect-timeout SECONDS for a TCP connection to an upstream, and for a sign of
+                            life on one that is waited for (5)
   --response-timeout SECONDS
-                            until the head of the answer, upload included (60)
-  --grace SECONDS           for what is under way, after SIGINT or SIGTERM (10)
+                            until the head of the answer, TLS handshake and upload
+                            included (60); the token gets half of it
+  --grace SECONDS           for what is under way, after SIGINT or SIGTERM (10); a
+                            second one ends it at once
 
   --without-token           send no token, for comparison
   --fixed-token VARIABLE    send the token in this environment variable and never
@@ -71,7 +79,9 @@ pub(crate) struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 1024,
+            // Below half of 1024, which is how many descriptors a process mostly
+            // has: one to the program, one to the upstream.
+            connections: 400,
             header: 64 << 10,
             body: 100 << 20,
             header_timeout: Duration::from_secs(30),
@@ -92,7 +102,12 @@ pub(crate) enum TokenSource {
 }
 
 impl Settings {
-    pub(crate) fn parse(mut given: impl Iterator<Item = String>) -> Result<Parsed, String> {
+    pub(crate) fn parse(
+        given: impl Iterator<Item = impl Into<OsString>>,
+    ) -> Result<Parsed, String> {
+        let given: Result<Vec<_>, _> = given.map(|text| text.into().into_string()).collect();
+        let given = given.map_err(|_| "an argument is not Unicode".to_owned())?;
+        let mut given = given.into_iter();
         let mut settings = Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             routes: Routes::default(),
@@ -114,7 +129,7 @@ impl Settings {
                 "--audience" => audiences.push(value()?),
                 "--listen" => settings.listen = address(&value()?)?,
                 "--allow-remote" => allow_remote = true,
-                "--host" => settings.hosts.push(value()?.to_ascii_lowercase()),
+                "--host" => settings.hosts.push(host(&value()?)?),
                 "--connections" => limits.connections = number(&option, &value()?, &1)?,
                 "--max-header" => limits.header = number(&option, &value()?, &LEAST_HEADER)?,
                 "--max-body" => limits.body = number(&option, &value()?, &0)?,
@@ -124,7 +139,15 @@ impl Settings {
                 "--grace" => limits.grace = seconds(&option, &value()?)?,
                 "--without-token" => settings.token = TokenSource::Nothing,
                 "--fixed-token" => settings.token = TokenSource::Fixed(value()?),
-                _ => return Err(format!("there is no option {option:?}")),
+                _ => {
+                    // Not what comes after, for it may hold a password.
+                    let name = option
+                        .split('=')
+                        .next()
+                        .filter(|name| name.starts_with('-'));
+                    let name = name.unwrap_or("without a dash in front");
+                    return Err(format!("there is no option {name}"));
+                }
             }
         }
         for audience in &audiences {
@@ -154,15 +177,25 @@ impl Settings {
 
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
-        format!("{text:?} is no address to listen on, such as 127.0.0.1:8080 or [::1]:8080")
+        "that is no address to listen on, such as 127.0.0.1:8080 or [::1]:8080".to_owned()
     })
 }
 
-/// `PREFIX=VALUE`.
+/// As it stands in a request without its port.
+fn host(text: &str) -> Result<String, String> {
+    let authority = text.parse::<Authority>().ok();
+    authority
+        .filter(|authority| authority.host() == text)
+        .map(|_| text.to_ascii_lowercase())
+        .ok_or_else(|| "--host wants a name or an address without a port".to_owned())
+}
+
+/// `PREFIX=VALUE`. What is wrong with the value is said without it, here and
+/// elsewhere, for it may hold a password.
 pub(crate) fn pair<'a>(option: &str, text: &'a str) -> Result<(&'a str, &'a str), String> {
     text.split_once('=')
         .filter(|(prefix, value)| prefix.starts_with('/') && !value.is_empty())
-        .ok_or_else(|| format!("{option} wants /PREFIX=VALUE, not {text:?}"))
+        .ok_or_else(|| format!("{option} wants /PREFIX=VALUE"))
 }
 
 fn number<N: FromStr + PartialOrd + std::fmt::Display>(

@@ -43,7 +43,12 @@ pub(crate) fn clients(settings: &Settings) -> Result<Clients<HttpClient>, BoxErr
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_nodelay(true);
-    http.set_connect_timeout(Some(settings.limits.connect_timeout));
+    let patience = settings.limits.connect_timeout;
+    http.set_connect_timeout(Some(patience));
+    // Without these, who waits for an upstream that has vanished waits for good.
+    http.set_keepalive(Some(patience));
+    http.set_keepalive_interval(Some(patience));
+    http.set_keepalive_retries(Some(3));
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let https = HttpsConnectorBuilder::new();
     let https = if settings.routes.iter().any(Route::is_https) {
@@ -63,7 +68,11 @@ pub(crate) fn clients(settings: &Settings) -> Result<Clients<HttpClient>, BoxErr
     let mut builder = Client::builder(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
-        .pool_timer(TokioTimer::new());
+        .pool_timer(TokioTimer::new())
+        // All requests to an upstream share one connection, which would
+        // otherwise stay the one when nothing comes over it any more.
+        .http2_keep_alive_interval(patience)
+        .http2_keep_alive_timeout(patience);
     Ok(Clients {
         negotiated: builder.build(https.clone()),
         prior_knowledge: builder.http2_only(true).build(https),

@@ -45,6 +45,13 @@ fn all_options_together() {
 }
 
 #[test]
+fn as_many_connections_as_are_let_in_have_the_file_descriptors_they_take() {
+    let settings = settings(&["--route", "/kv=https://myvault.vault.azure.net"]);
+    // What `ulimit -n` mostly is, less a hundred for all else.
+    assert!(settings.limits.connections * 2 <= 1024 - 100);
+}
+
+#[test]
 fn t1_other_than_loopback_is_listened_on_only_if_that_is_said() {
     let route = "/kv=https://myvault.vault.azure.net";
     for listen in ["0.0.0.0:8080", "[::]:8080", "10.0.0.1:80"] {
@@ -120,6 +127,12 @@ fn what_cannot_be_meant_is_refused() {
         ),
         (&[route[0], route[1], "--listen", "here"][..], "no address"),
         (
+            &[route[0], route[1], "--host", "a.b:80"][..],
+            "without a port",
+        ),
+        (&[route[0], route[1], "--host", "::1"][..], "without a port"),
+        (&[route[0], route[1], "--host", "a/b"][..], "without a port"),
+        (
             &[route[0], route[1], "--connections", "0"][..],
             "at least 1",
         ),
@@ -139,6 +152,43 @@ fn what_cannot_be_meant_is_refused() {
         let message = refused(arguments);
         assert!(message.contains(reason), "{arguments:?}: {message}");
     }
-    let message = refused(&["--route", "/kv=https://me:pa55@a.example"]);
-    assert!(!message.contains("pa55"), "{message}");
+}
+
+#[test]
+fn t8_a_password_in_the_wrong_place_is_not_repeated() {
+    for arguments in [
+        &["--route", "/kv=https://me:pa55@a.example"][..],
+        &["--route=/kv=https://me:pa55@a.example"],
+        &["https://me:pa55@a.example"],
+        &["/kv=https://me:pa55@a.example"],
+        &["--route", "https://me:pa55@a.example"],
+        &["--route", "kv=https://me:pa55@a.example"],
+        &["--route", "/kv=https://me:p#a55@a.example"],
+        &["--route", "/kv=https://me:pa55/@a.example"],
+        &["--route", "/kv=https://me:pa55?@a.example"],
+        &["--route", "/kv=http://a.example/pa55"],
+        &["--audience", "me:pa55@a.example"],
+        &["--host", "me:pa55@a.example"],
+        &["--listen", "me:pa55@a.example"],
+        &[
+            "--route",
+            "/kv=https://a.example",
+            "--audience",
+            "/kv=api://a",
+            "--fixed-token",
+            "pa55",
+        ],
+    ] {
+        let message = refused(arguments);
+        assert!(!message.contains("a55"), "{arguments:?}: {message}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_not_unicode_is_refused() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+    let message = Settings::parse([OsStr::from_bytes(b"--ro\xffte")].into_iter());
+    assert!(message.unwrap_err().contains("Unicode"));
 }

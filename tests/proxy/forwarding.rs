@@ -1,13 +1,19 @@
 //! What a request and its answer look like on the other side.
 
+use std::future::ready;
+use std::sync::{Arc, Mutex};
+
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Version};
+use http::{HeaderMap, Request, Response, StatusCode, Version};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 use http_body_util::channel::Channel;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::oneshot;
 
+use crate::loopback::Server;
 use crate::world::{Running, Upstream, full, http1, http2, read, soon};
 
 #[tokio::test]
@@ -72,6 +78,38 @@ async fn fields_of_one_connection_go_no_further_in_either_direction() {
     assert!(answer.contains("x-kept: 1"), "{answer}");
 }
 
+/// RFC 9112 section 6.3: the coding counts, and the length is not passed on.
+#[tokio::test]
+async fn a_length_beside_a_transfer_coding_cuts_nothing_off_in_either_direction() {
+    const CHUNKED: &str = "content-length: 3\r\ntransfer-encoding: chunked\r\n\r\n\
+                           a\r\n0123456789\r\n0\r\n\r\n";
+    let (tell, told) = oneshot::channel();
+    let tell = Mutex::new(Some(tell));
+    let server = Server::start(move |_, mut stream| {
+        let tell = tell.lock().unwrap().take();
+        async move {
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n0\r\n\r\n") {
+                if stream.read_buf(&mut request).await.unwrap() == 0 {
+                    break;
+                }
+            }
+            let _ = tell.unwrap().send(String::from_utf8(request).unwrap());
+            let answer = format!("HTTP/1.1 200 OK\r\n{CHUNKED}");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    })
+    .await;
+    let proxy = Running::plain(&["--route", &format!("/={}", server.url())]).await;
+    let head = "POST / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n";
+    let answer = proxy.raw(&format!("{head}{CHUNKED}")).await;
+    let request = soon(told).await.unwrap();
+    for message in [request, answer] {
+        assert!(!message.contains("content-length"), "{message}");
+        assert!(message.contains("0123456789"), "{message}");
+    }
+}
+
 #[tokio::test]
 async fn t8_an_upstream_learns_nothing_of_where_a_request_comes_from() {
     let upstream = Upstream::telling().await;
@@ -116,6 +154,10 @@ async fn each_side_may_speak_http1_or_http2() {
             assert_eq!(upstream.last_version(), version);
             assert_eq!(seen.headers["cookie"], "a=1; b=2");
             assert_eq!(seen.headers["te"], "trailers");
+            // RFC 9110 section 10.1.4, which HTTP/2 has no connection field for.
+            let named = seen.headers.get("connection");
+            let expected = (version == Version::HTTP_11).then_some("te");
+            assert_eq!(named.map(|name| name.to_str().unwrap()), expected);
             let host = match version {
                 Version::HTTP_2 => seen.uri.authority().unwrap().as_str(),
                 _ => seen.headers["host"].to_str().unwrap(),
@@ -155,7 +197,7 @@ async fn bodies_pass_piece_by_piece_and_with_trailers() {
             assert_eq!(frame.into_data().unwrap(), piece);
         }
         if http2_only {
-            let mut trailers = http::HeaderMap::new();
+            let mut trailers = HeaderMap::new();
             trailers.insert("x-sum", "11".parse().unwrap());
             sender.send_trailers(trailers).await.unwrap();
             let frame = soon(answer.frame()).await.unwrap().unwrap();
@@ -168,4 +210,38 @@ async fn bodies_pass_piece_by_piece_and_with_trailers() {
                 .is_none_or(|frame: Result<Frame<_>, _>| frame.is_ok())
         );
     }
+}
+
+#[tokio::test]
+async fn t8_what_may_not_be_a_header_may_not_be_a_trailer_either() {
+    let seen = Arc::new(Mutex::new(HeaderMap::new()));
+    let keep = Arc::clone(&seen);
+    let upstream = Upstream::start(move |request| {
+        let keep = Arc::clone(&keep);
+        async move {
+            let body = request.into_body().collect().await.unwrap();
+            *keep.lock().unwrap() = body.trailers().unwrap().clone();
+            let theirs = trailers(&["x-sum", "proxy-authenticate"]);
+            Response::new(full("ok").with_trailers(ready(Some(Ok(theirs)))).boxed())
+        }
+    })
+    .await;
+    let proxy = Running::plain(&["--route", &upstream.http2_route("/")]).await;
+    let ours = trailers(&["x-sum", "authorization", "x-forwarded-for"]);
+    let body = full("sent").with_trailers(ready(Some(Ok(ours)))).boxed();
+    let request = Request::put(proxy.uri("/")).header("te", "trailers");
+    let answer = http2().request(request.body(body).unwrap());
+    let answer = soon(answer).await.unwrap().into_body();
+    let answer = soon(answer.collect()).await.unwrap();
+    for passed in [
+        seen.lock().unwrap().clone(),
+        answer.trailers().unwrap().clone(),
+    ] {
+        assert_eq!(passed, trailers(&["x-sum"]));
+    }
+}
+
+fn trailers(names: &[&'static str]) -> HeaderMap {
+    let pair = |name: &&'static str| (name.parse().unwrap(), "1".parse().unwrap());
+    names.iter().map(pair).collect()
 }

@@ -1,7 +1,5 @@
 //! How much, how many and how long.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
@@ -11,8 +9,7 @@ use hyper_util::rt::TokioExecutor;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::proxy::Identity;
-use crate::world::{Running, Upstream, full, read, settings, soon};
+use crate::world::{HTTP2_BEGUN, Running, Upstream, full, read, soon};
 
 #[tokio::test]
 async fn a_body_that_is_too_large_is_refused_before_or_while_it_is_sent() {
@@ -61,19 +58,23 @@ async fn a_head_that_is_too_large_is_refused() {
 #[tokio::test]
 async fn connections_on_which_nothing_comes_are_closed() {
     let upstream = Upstream::telling().await;
-    let mut settings = settings(&["--route", &upstream.route("/")]);
-    settings.limits.header_timeout = Duration::from_millis(50);
-    let proxy = Running::start(settings, Identity::Nobody).await;
-    let preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-    let settings_frame = "\0\0\0\u{4}\0\0\0\0\0";
+    let timeout = ["--header-timeout", "10"];
+    let proxy = Running::plain(&[&["--route", &upstream.route("/")], &timeout[..]].concat()).await;
+    let mut streams = Vec::new();
     for sent in [
         "",
         "GET / HTTP/1.1\r\nhost: loc",
-        &preface[..10],
-        &format!("{preface}{settings_frame}"),
+        &HTTP2_BEGUN[..10],
+        HTTP2_BEGUN,
     ] {
         let mut stream = TcpStream::connect(proxy.address).await.unwrap();
         stream.write_all(sent.as_bytes()).await.unwrap();
+        streams.push(stream);
+    }
+    // Who came first has been let in when the last is.
+    assert_eq!(proxy.get("/").await.0, StatusCode::OK);
+    tokio::time::pause();
+    for mut stream in streams {
         let mut rest = Vec::new();
         let _ = soon(stream.read_to_end(&mut rest)).await;
     }

@@ -1,5 +1,7 @@
 //! What is not for the proxy's identity to do.
 
+use std::future::pending;
+
 use http::Request;
 
 use crate::world::{Running, Upstream, full, http1, soon};
@@ -40,7 +42,8 @@ async fn t1_names_that_anybody_can_let_lead_here_are_refused() {
         "LOCALHOST:8080",
         "127.0.0.1:1",
         "[::1]:8080",
-        "10.0.0.1",
+        "127.8.9.1",
+        "[::ffff:127.0.0.1]",
         "build.internal:8080",
     ] {
         assert_eq!(status("GET /", &[host]).await, 200, "{host}");
@@ -55,6 +58,11 @@ async fn t1_names_that_anybody_can_let_lead_here_are_refused() {
         "a.build.internal",
         "localhost.",
         "",
+        // Not the name of a loopback address, but it leads to one.
+        "0.0.0.0:8080",
+        "[::]:8080",
+        "[::ffff:0.0.0.0]",
+        "10.0.0.1",
     ] {
         assert_eq!(status("GET /", &[host]).await, 421, "{host}");
     }
@@ -72,6 +80,25 @@ async fn t1_names_that_anybody_can_let_lead_here_are_refused() {
 }
 
 #[tokio::test]
+async fn t1_one_that_listens_on_more_than_loopback_answers_to_all_addresses_but_none() {
+    let upstream = Upstream::telling().await;
+    let route = upstream.route("/");
+    let remote = ["--listen", "0.0.0.0:8080", "--allow-remote"];
+    let proxy = Running::plain(&[&["--route", &route], &remote[..]].concat()).await;
+    for (host, status) in [
+        ("10.0.0.1:8080", "200"),
+        ("[2001:db8::1]", "200"),
+        ("127.0.0.1", "200"),
+        ("0.0.0.0:8080", "421"),
+        ("[::]:8080", "421"),
+        ("[::ffff:0.0.0.0]", "421"),
+    ] {
+        let request = format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        assert_eq!(proxy.raw(&request).await[9..12], *status, "{host}");
+    }
+}
+
+#[tokio::test]
 async fn paths_that_could_lead_above_the_route_are_refused() {
     let upstream = Upstream::telling().await;
     let route = format!("{}/base", upstream.route("/a"));
@@ -85,6 +112,9 @@ async fn paths_that_could_lead_above_the_route_are_refused() {
         "/a/b%2f..%2fc",
         "/a/%5C..%5Cx",
         "/a/..%5c",
+        "/a/..;/x",
+        "/a/%2e%2e;x",
+        "/a/..%3bx/y",
     ] {
         let (status, ..) = proxy.get(path).await;
         assert_eq!(status, 400, "{path}");
@@ -112,7 +142,7 @@ async fn a_route_that_leads_back_ends_at_the_second_round() {
     let settings = crate::world::settings(&["--route", &format!("/=http://{address}")]);
     let listener = tokio::net::TcpListener::from_std(listener).unwrap();
     let identity = crate::proxy::Identity::Nobody;
-    let proxy = crate::proxy::run(settings, identity, listener, std::future::pending());
+    let proxy = crate::proxy::run(settings, identity, listener, pending(), pending());
     let request = Request::get(format!("http://{address}/"));
     let client = http1();
     let answer = client.request(request.body(full("")).unwrap());

@@ -1,9 +1,12 @@
 //! Tokens on requests.
 
 use http::{Request, StatusCode};
+use tokio::io::AsyncWriteExt as _;
 use tower_bearer::testing::Azure;
+use tower_bearer::{AccessToken, TokenCache};
 
-use crate::loopback::in_own_process;
+use crate::issuer::{HOUR, issuer};
+use crate::loopback::{Server, closed_port, in_own_process, read_request};
 use crate::proxy::Identity;
 use crate::world::{Running, Upstream, full, http1, http2, read, settings, soon};
 
@@ -98,4 +101,82 @@ async fn reads_a_secret_of_the_vault() {
     let (status, _, text) = proxy.get("/kv/secrets/db?api-version=7.4").await;
     assert_eq!(status, StatusCode::OK, "{text}");
     assert!(text.contains("s3cret"), "{text}");
+}
+
+/// What a process writes to standard error is seen from outside.
+#[test]
+fn i10_no_token_is_in_any_answer_or_on_standard_error() {
+    let output = in_own_process("tokens::gets_all_kinds_of_answers", &[("CANARY", CANARY)]);
+    for written in [output.stdout, output.stderr] {
+        let written = String::from_utf8(written).unwrap();
+        assert!(!written.contains(CANARY), "{written}");
+    }
+}
+
+const CANARY: &str = "canary-1b671a64";
+
+#[tokio::test]
+#[ignore = "needs the process that another test gives it"]
+async fn gets_all_kinds_of_answers() {
+    let welcoming = Upstream::wanting("Bearer canary-1b671a64").await;
+    let refusing = Upstream::wanting("Bearer another").await;
+    let hanging_up = Server::start(|_, stream| async { drop(stream) }).await;
+    let garbled = Server::start(|_, mut stream| async move {
+        read_request(&mut stream).await.unwrap();
+        let _ = stream.write_all(b"nonsense\r\n\r\n").await;
+    })
+    .await;
+    let routes = [
+        welcoming.route("/welcoming"),
+        refusing.route("/refusing"),
+        format!("/hanging-up={}", hanging_up.url()),
+        format!("/garbled={}", garbled.url()),
+        format!("/gone=http://{}", closed_port()),
+    ];
+    let mut arguments = vec!["--max-body", "10"];
+    for route in &routes {
+        arguments.extend(["--route", route]);
+    }
+    let audiences = [
+        "/welcoming",
+        "/refusing",
+        "/hanging-up",
+        "/garbled",
+        "/gone",
+    ];
+    let audiences = audiences.map(|prefix| format!("{prefix}=api://a"));
+    let fixed = [&arguments[..], &["--fixed-token", "CANARY"]].concat();
+    let fixed = settings(&fixed);
+    let always = crate::proxy::identity_of(&fixed).unwrap();
+    for audience in &audiences {
+        arguments.extend(["--audience", audience]);
+    }
+    let (credential, _) = issuer(|_, _| async { AccessToken::expiring_in(CANARY, HOUR) });
+    let fresh = Identity::Fresh(TokenCache::new(credential));
+    let mut statuses = Vec::new();
+    for (settings, identity) in [(fixed, always), (settings(&arguments), fresh)] {
+        let proxy = Running::start(settings, identity).await;
+        for path in [
+            "welcoming",
+            "refusing",
+            "hanging-up",
+            "garbled",
+            "gone",
+            "nowhere",
+            "a/../b",
+        ] {
+            let (status, headers, text) = proxy.get(&format!("/{path}")).await;
+            statuses.push(status.as_u16());
+            let answer = format!("{headers:?} {text}");
+            assert!(!answer.contains(CANARY), "{answer}");
+        }
+        let request = Request::post(proxy.uri("/welcoming")).body(full("more than allowed"));
+        let answer = soon(http1().request(request.unwrap())).await.unwrap();
+        let (status, headers, text) = read(answer).await;
+        statuses.push(status.as_u16());
+        let answer = format!("{headers:?} {text}");
+        assert!(!answer.contains(CANARY), "{answer}");
+    }
+    let each = [200, 401, 502, 502, 502, 404, 400, 413];
+    assert_eq!(statuses, [each, each].concat());
 }

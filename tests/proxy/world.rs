@@ -34,6 +34,9 @@ pub(crate) fn full(text: impl Into<Bytes>) -> Body {
         .boxed()
 }
 
+/// What begins an HTTP/2 connection of a client that says no more.
+pub(crate) const HTTP2_BEGUN: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0";
+
 /// Fails what would otherwise hang.
 pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
     let result = tokio::time::timeout(Duration::from_secs(60), future).await;
@@ -52,6 +55,7 @@ pub(crate) fn settings(arguments: &[&str]) -> Settings {
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
+    stop_at_once: Option<oneshot::Sender<()>>,
     task: JoinHandle<Ended>,
 }
 
@@ -60,14 +64,17 @@ impl Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let stopped = async {
-            let _ = stopped.await;
-        };
-        let task =
-            tokio::spawn(async { run(settings, identity, listener, stopped).await.unwrap() });
+        let (stop_at_once, stopped_at_once) = oneshot::channel();
+        let task = tokio::spawn(async {
+            let stopped = async { drop(stopped.await) };
+            let at_once = async { drop(stopped_at_once.await) };
+            let ended = run(settings, identity, listener, stopped, at_once).await;
+            ended.unwrap()
+        });
         Self {
             address,
             stop: Some(stop),
+            stop_at_once: Some(stop_at_once),
             task,
         }
     }
@@ -86,6 +93,10 @@ impl Running {
 
     pub(crate) fn stop(&mut self) {
         drop(self.stop.take());
+    }
+
+    pub(crate) fn stop_at_once(&mut self) {
+        drop(self.stop_at_once.take());
     }
 
     pub(crate) async fn ended(self) -> Ended {
