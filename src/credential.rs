@@ -234,6 +234,8 @@ impl TokenRequest {
         self
     }
 
+    // Only the identity transport's retries ask.
+    #[cfg_attr(not(feature = "azure"), expect(dead_code))]
     pub(crate) fn is_ahead_of_need(&self) -> bool {
         self.ahead_of_need
     }
