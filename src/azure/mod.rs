@@ -6,6 +6,7 @@ mod challenges;
 mod cloud;
 mod entra;
 mod managed_identity;
+mod secret_file;
 
 pub use self::audiences::Audiences;
 pub use self::challenges::Challenges;
