@@ -2,6 +2,7 @@
 
 mod answer;
 mod audiences;
+mod chain;
 mod challenges;
 mod cloud;
 mod entra;
@@ -9,6 +10,10 @@ mod managed_identity;
 mod secret_file;
 
 pub use self::audiences::Audiences;
+pub use self::chain::{
+    ChainedTokenCredential, ChainedTokenCredentialBuilder, DefaultAzureCredential,
+    DefaultAzureCredentialBuilder, EnvironmentCredential,
+};
 pub use self::challenges::Challenges;
 pub use self::cloud::Cloud;
 #[cfg(feature = "test-util")]
@@ -39,7 +44,7 @@ impl BearerAuthLayer {
     /// # });
     /// let layer = BearerAuthLayer::azure(TokenCache::new(credential));
     /// ```
-    pub fn azure(tokens: TokenCache) -> Self {
+    pub fn azure(tokens: impl Into<TokenCache>) -> Self {
         Self::new(tokens, Audiences::new()).challenges(Challenges::new())
     }
 }

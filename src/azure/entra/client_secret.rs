@@ -102,7 +102,7 @@ impl ClientSecretCredential {
         Self::from_environment(&Environment::of_process())
     }
 
-    fn from_environment(environment: &Environment) -> Result<Self, Error> {
+    pub(in crate::azure) fn from_environment(environment: &Environment) -> Result<Self, Error> {
         let names = ["AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"];
         let values = [
             environment.text(names[0])?,

@@ -241,7 +241,10 @@ impl ManagedIdentityCredentialBuilder {
             .map_err(|error| error.with_credential(NAME))
     }
 
-    fn build_in(self, environment: &Environment) -> Result<ManagedIdentityCredential, Error> {
+    pub(in crate::azure) fn build_in(
+        self,
+        environment: &Environment,
+    ) -> Result<ManagedIdentityCredential, Error> {
         if let Some(id) = &self.id {
             id.check()?;
         }
