@@ -129,6 +129,14 @@ async fn r18_a_200_without_a_usable_token_is_an_error_after_one_more_try() {
         ("expiry is NaN", token(r#","expires_in":"NaN""#)),
         ("expiry is past", token(r#","expires_on":"1500000000""#)),
         (
+            "expiry is a number that is no moment of this century",
+            token(r#","expires_on":"3599""#),
+        ),
+        (
+            "expiry is a date without an offset",
+            token(r#","expires_on":"11/17/2055 9:33:31 PM""#),
+        ),
+        (
             "expiry is in ten years",
             token(r#","expires_in":315360000"#),
         ),
@@ -185,7 +193,7 @@ async fn lifetimes_are_read_in_every_form_that_is_seen() {
         (r#""expires_in":3599"#, 3599),
         (r#""expires_in":"3599""#, 3599),
         (r#""expires_in":3599.0"#, 3599),
-        (r#""expires_in":"","expires_on":"3599""#, 3599),
+        (r#""expires_in":3599,"expires_on":"3599""#, 3599),
         (
             r#""expires_in":86399,"ext_expires_in":86399,"refresh_in":43199"#,
             86_399,

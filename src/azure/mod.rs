@@ -21,6 +21,7 @@ pub(crate) use self::cloud::LOGIN_HOSTS;
 pub use self::entra::{ClientSecretCredential, ClientSecretCredentialBuilder};
 pub use self::managed_identity::{
     ManagedIdentityCredential, ManagedIdentityCredentialBuilder, ManagedIdentityId,
+    ManagedIdentitySource,
 };
 
 use crate::{AccessToken, BearerAuthLayer, Principal, PrincipalType, TokenCache};
