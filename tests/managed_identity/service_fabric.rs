@@ -11,7 +11,7 @@ fn with(azure: &Azure, name: &str, value: &str) -> ManagedIdentityCredentialBuil
     let mut variables = azure.service_fabric_environment();
     for variable in &mut variables {
         if variable.0 == name {
-            variable.1 = value.to_owned();
+            value.clone_into(&mut variable.1);
         }
     }
     ManagedIdentityCredential::builder()
@@ -221,7 +221,7 @@ async fn a_refused_token_and_claims_are_told_to_the_host() {
     let capability = ("xms_cc".to_owned(), "CP1".to_owned());
     assert_eq!(fields[0], []);
     assert_eq!(fields[1], [digest.clone(), capability.clone()]);
-    assert_eq!(fields[2], [capability.clone()]);
+    assert_eq!(fields[2], std::slice::from_ref(&capability));
     assert_eq!(fields[3], [digest, capability]);
 
     // No other host is told.
