@@ -128,14 +128,7 @@ async fn r18_a_200_without_a_usable_token_is_an_error_after_one_more_try() {
         ("expiry is out of range", token(r#","expires_in":1e999"#)),
         ("expiry is NaN", token(r#","expires_in":"NaN""#)),
         ("expiry is past", token(r#","expires_on":"1500000000""#)),
-        (
-            "expiry is a number that is no moment of this century",
-            token(r#","expires_on":"3599""#),
-        ),
-        (
-            "expiry is a date without an offset",
-            token(r#","expires_on":"11/17/2055 9:33:31 PM""#),
-        ),
+        ("expiry is in 1970", token(r#","expires_on":"3599""#)),
         (
             "expiry is in ten years",
             token(r#","expires_in":315360000"#),

@@ -130,7 +130,7 @@ fn is_of_folder_owner(file: &File, path: &Path) -> Result<bool, Unreadable> {
 }
 
 #[cfg(not(unix))]
-#[expect(clippy::unnecessary_wraps, reason = "other systems do look")]
+#[allow(clippy::unnecessary_wraps, reason = "other systems do look")]
 fn is_of_folder_owner(_: &File, _: &Path) -> Result<bool, Unreadable> {
     Ok(true)
 }
@@ -170,7 +170,8 @@ fn open(path: &Path, bounds: Bounds) -> Result<File, Unreadable> {
     Ok(OpenOptions::new().read(true).open(path)?)
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;

@@ -1,6 +1,6 @@
 //! The agent of Azure Arc.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -26,8 +26,8 @@ const MOST_KEYS: usize = 100;
 
 pub(super) struct AzureArc {
     folder: KeyFolder,
-    /// What the key files hold, by their names.
-    keys: Mutex<BTreeMap<String, String>>,
+    /// The names of the key files, oldest first, and what they hold.
+    keys: Mutex<VecDeque<(String, String)>>,
     pub(super) challenge: Mutex<Option<String>>,
     pub(super) knows_user_assigned: AtomicBool,
 }
@@ -56,22 +56,19 @@ impl AzureArc {
         file.write_all(key.as_bytes())?;
         let mut keys = lock(&self.keys);
         if keys.len() >= MOST_KEYS {
-            if let Some((oldest, _)) = keys.pop_first() {
+            if let Some((oldest, _)) = keys.pop_front() {
                 self.remove(&oldest);
             }
         }
-        keys.insert(name, key);
+        keys.push_back((name, key));
         Ok(path)
     }
 
     fn use_up(&self, given: &str) -> bool {
         let mut keys = lock(&self.keys);
-        let known = keys
-            .iter()
-            .find_map(|(name, key)| (key == given).then(|| name.clone()));
-        match known {
-            Some(name) => {
-                keys.remove(&name);
+        let known = keys.iter().position(|(_, key)| key == given);
+        match known.and_then(|at| keys.remove(at)) {
+            Some((name, _)) => {
                 self.remove(&name);
                 true
             }

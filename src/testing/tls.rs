@@ -85,11 +85,7 @@ impl SelfSigned {
             &aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY,
             certificate.der(),
         );
-        let thumbprint = digest
-            .as_ref()
-            .iter()
-            .map(|byte| format!("{byte:02X}"))
-            .collect();
+        let thumbprint = hex(digest.as_ref());
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let server = ServerConfig::builder_with_provider(provider)
@@ -101,6 +97,14 @@ impl SelfSigned {
             thumbprint,
         })
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digit = |four: u8| char::from(b"0123456789ABCDEF"[usize::from(four)]);
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)])
+        .collect()
 }
 
 fn no_certificate(source: BoxError) -> Error {

@@ -22,9 +22,9 @@ pub(super) const SECRET: &str = "IDENTITY_HEADER";
 const API_VERSION: &str = "2019-08-01";
 const HEADER: HeaderName = HeaderName::from_static("x-identity-header");
 const NAMES: Names = Names {
-    client_id: Some("client_id"),
-    object_id: Some("principal_id"),
-    resource_id: Some("mi_res_id"),
+    client: Some("client_id"),
+    object: Some("principal_id"),
+    resource: Some("mi_res_id"),
 };
 
 #[derive(Debug)]

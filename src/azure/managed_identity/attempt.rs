@@ -24,7 +24,7 @@ pub(super) struct Received {
     pub(super) answer: Answer,
     place: String,
     asked: Timestamp,
-    received: Timestamp,
+    at: Timestamp,
 }
 
 impl<'a> Attempt<'a> {
@@ -56,7 +56,7 @@ impl<'a> Attempt<'a> {
             answer,
             place,
             asked,
-            received: self.runtime.now(),
+            at: self.runtime.now(),
         })
     }
 
@@ -81,7 +81,7 @@ impl Received {
         let reader = Reader {
             place: &self.place,
             asked: self.asked,
-            received: self.received.wall,
+            received: self.at.wall,
             secrets,
             token_type_optional: true,
         };

@@ -107,7 +107,7 @@ impl Situation<'_> {
         let place = match self.source {
             ManagedIdentitySource::Imds | ManagedIdentitySource::AzureArc => "machine",
             ManagedIdentitySource::AppService => "app",
-            ManagedIdentitySource::MachineLearning => "compute",
+            ManagedIdentitySource::MachineLearning => "host",
             ManagedIdentitySource::CloudShell => "shell",
             ManagedIdentitySource::ServiceFabric => "application",
         };

@@ -19,9 +19,9 @@ pub enum ManagedIdentityId {
 
 /// The names that a host has for the three; `None` for what it does not know.
 pub(super) struct Names {
-    pub(super) client_id: Option<&'static str>,
-    pub(super) object_id: Option<&'static str>,
-    pub(super) resource_id: Option<&'static str>,
+    pub(super) client: Option<&'static str>,
+    pub(super) object: Option<&'static str>,
+    pub(super) resource: Option<&'static str>,
 }
 
 impl ManagedIdentityId {
@@ -34,9 +34,9 @@ impl ManagedIdentityId {
     /// The parameter that names this identity to a host, if the host has one.
     pub(super) fn parameter(&self, names: &Names) -> Option<(&'static str, &str)> {
         let name = match self {
-            Self::ClientId(_) => names.client_id,
-            Self::ObjectId(_) => names.object_id,
-            Self::ResourceId(_) => names.resource_id,
+            Self::ClientId(_) => names.client,
+            Self::ObjectId(_) => names.object,
+            Self::ResourceId(_) => names.resource,
         };
         name.map(|name| (name, self.value()))
     }

@@ -20,9 +20,9 @@ const LINK_LOCAL: &str = "http://169.254.169.254";
 const PATH: &str = "/metadata/identity/oauth2/token";
 const API_VERSION: &str = "2018-02-01";
 const NAMES: Names = Names {
-    client_id: Some("client_id"),
-    object_id: Some("object_id"),
-    resource_id: Some("msi_res_id"),
+    client: Some("client_id"),
+    object: Some("object_id"),
+    resource: Some("msi_res_id"),
 };
 
 /// What tells a metadata service that a request is no stranger's. A service

@@ -20,9 +20,9 @@ const DEFAULT_CLIENT_ID: &str = "DEFAULT_IDENTITY_CLIENT_ID";
 const API_VERSION: &str = "2017-09-01";
 const HEADER: HeaderName = HeaderName::from_static("secret");
 const NAMES: Names = Names {
-    client_id: Some("clientid"),
-    object_id: None,
-    resource_id: None,
+    client: Some("clientid"),
+    object: None,
+    resource: None,
 };
 
 #[derive(Debug)]

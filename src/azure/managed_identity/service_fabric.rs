@@ -19,9 +19,9 @@ const VERSION_VARIABLE: &str = "IDENTITY_API_VERSION";
 const API_VERSION: &str = "2019-07-01-preview";
 const HEADER: HeaderName = HeaderName::from_static("secret");
 const NAMES: Names = Names {
-    client_id: None,
-    object_id: Some("principalId"),
-    resource_id: None,
+    client: None,
+    object: Some("principalId"),
+    resource: None,
 };
 
 /// That this client understands claims challenges.

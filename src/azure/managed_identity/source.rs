@@ -32,7 +32,9 @@ impl fmt::Display for ManagedIdentitySource {
         f.write_str(match self {
             Self::Imds => "an Azure virtual machine",
             Self::AppService => "Azure App Service",
-            Self::MachineLearning => "Azure Machine Learning",
+            Self::MachineLearning => {
+                "Azure Machine Learning, or App Service by the protocol of 2017"
+            }
             Self::CloudShell => "Azure Cloud Shell",
             Self::AzureArc => "a server with Azure Arc",
             Self::ServiceFabric => "Azure Service Fabric",

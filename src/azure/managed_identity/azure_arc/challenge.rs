@@ -59,7 +59,8 @@ fn is_key(name: &str) -> bool {
         .is_some_and(|stem| !stem.is_empty() && !stem.starts_with('.') && stem.bytes().all(allowed))
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use super::*;
     use http::HeaderValue;

@@ -27,9 +27,9 @@ const IMDS_ENDPOINT: &str = "IMDS_ENDPOINT";
 const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:40342/metadata/identity/oauth2/token";
 const API_VERSION: &str = "2020-06-01";
 const NAMES: Names = Names {
-    client_id: Some("client_id"),
-    object_id: Some("object_id"),
-    resource_id: Some("msi_res_id"),
+    client: Some("client_id"),
+    object: Some("object_id"),
+    resource: Some("msi_res_id"),
 };
 const KEY_FILE: Bounds = Bounds {
     max_bytes: 4096,
@@ -60,7 +60,7 @@ impl AzureArc {
 
     /// The agent that is installed, if there is one.
     pub(super) fn find_installed(environment: &Environment) -> Result<Option<Self>, Error> {
-        if !agents(environment).iter().any(|agent| agent.is_file()) {
+        if !is_installed(&agents(environment)) {
             return Ok(None);
         }
         let endpoint = Endpoint::parse(DEFAULT_ENDPOINT, "the endpoint of Azure Arc")?;
@@ -136,6 +136,10 @@ impl AzureArc {
         request.headers_mut().insert(METADATA, TRUE);
         Ok(request)
     }
+}
+
+fn is_installed(agents: &[PathBuf]) -> bool {
+    agents.iter().any(|agent| agent.is_file())
 }
 
 fn agents(environment: &Environment) -> Vec<PathBuf> {
@@ -228,4 +232,60 @@ fn other_identity(id: &ManagedIdentityId) -> Error {
         format!("the agent of Azure Arc did not say that its token is for the identity with {id}"),
     )
     .with_advice("update the agent: older ones answer with the token of the machine's own identity")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_is_installed_where_its_program_is() {
+        let here = std::env::current_exe().unwrap();
+        assert!(is_installed(&["/nonexistent/himds".into(), here.clone()]));
+        let folder = here.parent().unwrap().to_owned();
+        assert!(!is_installed(&["/nonexistent/himds".into(), folder]));
+    }
+
+    #[cfg(any(windows, target_os = "linux"))]
+    #[test]
+    fn without_variables_the_agent_is_asked_where_it_listens() {
+        let environment = Environment::of(&[("ProgramData", "C:\\ProgramData")]);
+        let endpoint = Endpoint::parse(DEFAULT_ENDPOINT, "it").unwrap();
+        let arc = AzureArc::new(endpoint, &environment, None).unwrap();
+        assert_eq!(arc.endpoint().to_string(), "127.0.0.1:40342");
+        let keys = arc.keys.to_str().unwrap().to_ascii_lowercase();
+        assert!(keys.ends_with("tokens") && keys.contains("azc"), "{keys}");
+    }
+
+    #[test]
+    fn t6_a_key_that_may_not_be_read_names_the_group() {
+        let failure = unreadable("/f.key", Unreadable::Denied);
+        assert_eq!(failure.error.kind(), ErrorKind::Unavailable);
+        assert_eq!(failure.again, Again::Never);
+        let text = failure.error.to_string();
+        assert!(
+            text.contains("/f.key may not be read by this user"),
+            "{text}"
+        );
+        let group = if cfg!(windows) {
+            "Hybrid agent"
+        } else {
+            "group himds"
+        };
+        assert!(text.contains(group), "{text}");
+        for problem in [
+            Unreadable::ForeignOwner,
+            Unreadable::NotAFile,
+            Unreadable::TooLarge,
+            Unreadable::Failed(std::io::ErrorKind::TimedOut),
+        ] {
+            let failure = unreadable("/f.key", problem);
+            assert_eq!(
+                failure.error.kind(),
+                ErrorKind::InvalidResponse,
+                "{problem}"
+            );
+            assert_eq!(failure.again, Again::Never, "{problem}");
+        }
+    }
 }
