@@ -80,3 +80,28 @@ fn i10_a_value_is_shown_only_where_it_is_what_belongs_there() {
         }
     }
 }
+
+#[test]
+fn what_belongs_there_is_shown() {
+    let thumbprint = "0123456789abcdefABCDEF0123456789abcdef01";
+    for (key, value) in [
+        ("CertificateThumbprint", thumbprint),
+        ("TenantId", "contoso.onmicrosoft.com"),
+        ("TenantId", TENANT),
+        ("AppId", APP),
+        ("KeyVaultUserAssignedManagedIdentityId", APP),
+    ] {
+        let told = ConnectionString::explain(&format!("{key}={value}"));
+        assert!(told.contains(value), "{told}");
+        let cut = &value[..value.len() - 1];
+        let told = ConnectionString::explain(&format!("{key}={cut}"));
+        assert!(
+            !told.contains(cut) || value.starts_with("contoso"),
+            "{told}"
+        );
+    }
+    assert!(ConnectionString::explain("MsiRetryTimeout= +5").contains("5 s"));
+    assert!(
+        ConnectionString::explain("CertificateStoreLocation=LOCALMACHINE").contains("LocalMachine")
+    );
+}

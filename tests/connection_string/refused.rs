@@ -290,6 +290,22 @@ fn an_application_without_its_id_is_not_taken_for_the_machine() {
     }
 }
 
+#[test]
+fn t22_what_may_be_the_rest_of_a_secret_is_not_taken_for_the_name_of_a_key() {
+    for text in [
+        "RunAs=App;AppKey=ab;canary=cd",
+        "RunAs=App;AppKey=ab;cd=ef;canary=gh",
+        "RunAs=App;CertificatePassword=ab;canary;cd=e",
+        // A misspelt key may have a secret, too.
+        "RunAs=App;AppKy=ab;canary=cd",
+        "RunAs=App;AppKey=ab;canary=1;canary=2",
+        "RunAs=App;AppKey=ab;canary",
+    ] {
+        assert!(!told(text).contains("canary"), "{}", told(text));
+    }
+    assert!(told("RunAs=App;AppKey='ab';harmless=cd").contains("\"harmless\""));
+}
+
 const CANARY: &str = "c4n4ry~";
 
 fn told(text: &str) -> String {

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 pub use self::builder::ConnectionStringBuilder;
 pub use self::identity::DeveloperTool;
-pub(in crate::azure) use self::identity::Identity;
+pub(in crate::azure) use self::identity::{Identity, RetryTimeout};
 use self::key::Name;
 use self::lexer::{Malformed, Pair, Reason};
 pub use self::warning::{ConnectionStringWarning, ConnectionStringWarningKind};
