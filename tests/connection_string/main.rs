@@ -5,9 +5,17 @@
 
 mod built;
 mod explained;
+#[path = "../support/loopback.rs"]
+#[cfg(target_os = "linux")]
+mod loopback;
+#[path = "../support/memory.rs"]
+#[cfg(target_os = "linux")]
+mod memory;
 mod read;
 mod refused;
 mod warned_of;
+#[cfg(target_os = "linux")]
+mod wiped;
 
 use tower_bearer::azure::ConnectionString;
 use tower_bearer::{Error, ErrorKind};
