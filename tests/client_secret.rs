@@ -13,6 +13,9 @@
 
 #[path = "support/loopback.rs"]
 mod loopback;
+#[cfg(target_os = "linux")]
+#[path = "support/memory.rs"]
+mod memory;
 #[path = "support/scripted.rs"]
 mod scripted;
 
@@ -542,7 +545,7 @@ async fn child_leaves_no_secret_in_memory() {
     let copies = || {
         hidden
             .iter()
-            .map(|secret| copies_in_memory(secret, MASK))
+            .map(|secret| memory::copies(secret, MASK))
             .sum::<usize>()
     };
     assert!(copies() > 0, "the search finds nothing at all");
@@ -550,40 +553,4 @@ async fn child_leaves_no_secret_in_memory() {
     drop(credential);
     tokio::task::yield_now().await;
     assert_eq!(copies(), 0);
-}
-
-/// How often what `hidden` stands for is in the writable memory of this
-/// process.
-#[cfg(target_os = "linux")]
-fn copies_in_memory(hidden: &[u8], mask: u8) -> usize {
-    use std::io::{Read as _, Seek as _, SeekFrom};
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    let mut memory = std::fs::File::open("/proc/self/mem").unwrap();
-    let mut copies = 0;
-    let mut page = vec![0; 1 << 20];
-    for line in maps.lines().filter(|line| line.contains(" rw")) {
-        let (start, end) = line.split_once(' ').unwrap().0.split_once('-').unwrap();
-        let start = u64::from_str_radix(start, 16).unwrap();
-        let end = u64::from_str_radix(end, 16).unwrap();
-        if memory.seek(SeekFrom::Start(start)).is_err() {
-            continue;
-        }
-        let mut left = usize::try_from(end - start).unwrap();
-        while left > 0 {
-            let length = left.min(page.len());
-            let Ok(read) = memory.read(&mut page[..length]) else {
-                break;
-            };
-            for byte in &mut page[..read] {
-                *byte ^= mask;
-            }
-            copies += page[..read]
-                .windows(hidden.len())
-                .filter(|part| *part == hidden)
-                .count();
-            page.fill(0);
-            left -= read.max(1);
-        }
-    }
-    copies
 }

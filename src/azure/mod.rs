@@ -5,6 +5,7 @@ mod audiences;
 mod chain;
 mod challenges;
 mod cloud;
+mod connection_string;
 mod entra;
 mod managed_identity;
 mod secret_file;
@@ -18,6 +19,10 @@ pub use self::challenges::Challenges;
 pub use self::cloud::Cloud;
 #[cfg(feature = "test-util")]
 pub(crate) use self::cloud::LOGIN_HOSTS;
+pub use self::connection_string::{
+    ConnectionString, ConnectionStringBuilder, ConnectionStringWarning,
+    ConnectionStringWarningKind, DeveloperTool,
+};
 pub use self::entra::{ClientSecretCredential, ClientSecretCredentialBuilder};
 pub use self::managed_identity::{
     ManagedIdentityCredential, ManagedIdentityCredentialBuilder, ManagedIdentityId,
