@@ -1,9 +1,9 @@
 //! What an answer of a token endpoint amounts to: a token, or an error.
 
-mod aadsts;
-mod expiry;
+pub(super) mod aadsts;
+pub(super) mod expiry;
 mod retry_after;
-mod scalar;
+pub(super) mod scalar;
 
 use std::time::{Duration, SystemTime};
 
