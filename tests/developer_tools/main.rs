@@ -22,6 +22,7 @@ mod azure_powershell;
 mod life;
 mod local_time;
 mod output;
+mod real_azure_cli;
 mod search;
 mod visual_studio;
 

@@ -26,7 +26,7 @@ static KIND: Kind = Kind {
     credential: NAME,
     title: "the Azure CLI",
     install: "install the Azure CLI (https://aka.ms/azure-cli), or give the path of az with `executable`",
-    check: "az account show",
+    check: "see whether `az account show` works in a terminal",
     client_id: "04b07795-8ddb-461a-bbee-02f9e1bf7b46",
     signed_out: &["az login", "az account set"],
     sign_in,

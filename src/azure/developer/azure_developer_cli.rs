@@ -29,7 +29,7 @@ static KIND: Kind = Kind {
     credential: NAME,
     title: "the Azure Developer CLI",
     install: "install the Azure Developer CLI (https://aka.ms/azd), or give the path of azd with `executable`",
-    check: "azd auth login --check-status",
+    check: "see whether `azd auth login --check-status` works in a terminal",
     client_id: "04b07795-8ddb-461a-bbee-02f9e1bf7b46",
     signed_out: &["azd auth login", "not logged in"],
     sign_in,

@@ -33,7 +33,7 @@ static KIND: Kind = Kind {
     credential: NAME,
     title: "Azure PowerShell",
     install: "install PowerShell 7 (https://aka.ms/powershell) and the module Az.Accounts, or give the path of pwsh with `executable`",
-    check: "pwsh -Command Get-AzContext",
+    check: "see whether `Get-AzContext` shows an account in PowerShell",
     client_id: "1950a258-227b-4e31-a9cf-717495945fc2",
     signed_out: &["connect-azaccount"],
     sign_in,
@@ -106,12 +106,8 @@ async fn token(tool: &Tool, request: &TokenRequest) -> Result<AccessToken, Error
     .map(str::to_owned);
     let output = tool.run(&arguments, request.runtime()).await?;
     if let Some((secret, end)) = marked(&output.stdout) {
-        let token = issued::issue(&KIND, secret, Some(end), output.started)?;
-        let issuer = token.principal().tenant_id();
-        tool.tenants.issued_by(ask.tenant.as_ref(), issuer);
-        let tenant = issuer.or(ask.tenant.as_ref().map(TenantId::as_str));
-        let principal = issued::principal(token.principal(), tenant);
-        return Ok(token.with_principal(principal));
+        let token = issued::token(&KIND, secret, Some(end), output.started)?;
+        return Ok(issued::with_identity(token, &ask, None, &tool.tenants));
     }
     Err(refusal(&ask, &output))
 }

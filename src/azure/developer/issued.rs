@@ -13,7 +13,7 @@ use crate::azure::answer::expiry;
 use crate::azure::answer::scalar::Scalar;
 use crate::runtime::Timestamp;
 use crate::token::Lifetime;
-use crate::{AccessToken, Error, Principal, PrincipalType};
+use crate::{AccessToken, Error, Principal, PrincipalType, TenantId};
 
 /// The first token in `output`, which a tool wrote after `started`.
 pub(super) async fn read(
@@ -37,16 +37,12 @@ pub(super) async fn read(
         }
         End::Unknown => None,
     };
-    let token = issue(kind, secret, end, started)?;
-    let issuer = token.principal().tenant_id().or(answer.tenant());
-    tenants.issued_by(ask.tenant.as_ref(), issuer);
-    let tenant = issuer.or(ask.tenant.as_ref().map(crate::TenantId::as_str));
-    let principal = principal(token.principal(), tenant);
-    Ok(token.with_principal(principal))
+    let token = token(kind, secret, end, started)?;
+    Ok(with_identity(token, ask, answer.tenant(), tenants))
 }
 
 /// A token that ends so many seconds after 1970, or when it says itself.
-pub(super) fn issue(
+pub(super) fn token(
     kind: &Kind,
     secret: &str,
     end: Option<f64>,
@@ -78,9 +74,25 @@ fn expires(token: &str) -> Option<f64> {
     Some(claims.exp)
 }
 
+/// `token` with its principal; `tenant` is what the tool says of it.
+pub(super) fn with_identity(
+    token: AccessToken,
+    ask: &Ask<'_>,
+    tenant: Option<&str>,
+    tenants: &TenantChoice,
+) -> AccessToken {
+    let issuer = token.principal().tenant_id().or(tenant);
+    tenants.issued_by(ask.tenant.as_ref(), issuer);
+    let principal = principal(
+        token.principal(),
+        issuer.or(ask.tenant.as_ref().map(TenantId::as_str)),
+    );
+    token.with_principal(principal)
+}
+
 /// Tools are signed in to by people, unless the token says that it is for an
-/// application. The application that its claims name is then the tool.
-pub(super) fn principal(claimed: &Principal, tenant: Option<&str>) -> Principal {
+/// application. The application that a person's token names is the tool.
+fn principal(claimed: &Principal, tenant: Option<&str>) -> Principal {
     let mut principal = if claimed.principal_type() == Some(PrincipalType::App) {
         claimed.clone()
     } else {

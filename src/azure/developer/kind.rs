@@ -21,7 +21,7 @@ pub(super) struct Kind {
     pub(super) title: &'static str,
     /// How to get it.
     pub(super) install: &'static str,
-    /// What shows in a terminal whether it works.
+    /// How a developer finds out whether it works.
     pub(super) check: &'static str,
     /// The application that it signs developers in to.
     pub(super) client_id: &'static str,
@@ -96,7 +96,7 @@ impl Kind {
                 format!("{program} did not end within {}", seconds(limit)),
             )
             .with_advice(format!(
-                "see in a terminal whether it works: {}; if it is only slow, give it a longer timeout",
+                "{}; if it is only slow, give it a longer timeout",
                 self.check
             )),
             Fault::TooMuchOutput => self.unusable(&format!(
@@ -116,10 +116,7 @@ impl Kind {
             ErrorKind::InvalidResponse,
             format!("{} gave {problem} instead of a token", self.title),
         )
-        .with_advice(format!(
-            "update it, and see in a terminal whether it works: {}",
-            self.check
-        ))
+        .with_advice(format!("update it, and {}", self.check))
     }
 
     /// Why it ended without a token, by all that is common to the tools.
@@ -153,10 +150,7 @@ impl Kind {
             ErrorKind::Unavailable,
             with_line(format_args!("{ended}"), said),
         )
-        .with_advice(format!(
-            "see in a terminal whether it works: {}",
-            self.check
-        ))
+        .with_advice(self.check)
     }
 
     fn refused(&self, ask: &Ask<'_>, said: &Said, codes: Vec<u32>) -> Error {

@@ -1,15 +1,9 @@
 //! Dates as tools write them: `2026-01-31 13:50:47.114324` in the time zone of
 //! the machine, or with an offset as RFC 3339 has it.
 
-use tz::{DateTime, TimeZone, TimeZoneSettings, UtcDateTime};
+use tz::{DateTime, TimeZone, UtcDateTime};
 
-use crate::azure::secret_file;
 use crate::environment::Environment;
-
-const ZONE_FILE: secret_file::Bounds = secret_file::Bounds {
-    max_bytes: 1 << 20,
-    follow_links: true,
-};
 
 /// A point in time, as seconds since 1970, or what the clock on the wall shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +102,7 @@ impl Civil {
 #[derive(Clone, Debug)]
 pub(super) struct LocalZone {
     /// `TZ`, as the C library reads it: set to nothing means UTC.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "no zone can be read there"))]
     variable: Option<String>,
 }
 
@@ -147,9 +142,16 @@ impl LocalZone {
 
     #[cfg(unix)]
     fn read(&self) -> Option<TimeZone> {
+        use crate::azure::secret_file;
+        use tz::TimeZoneSettings;
+
         const FILE: &str = "/etc/localtime";
+        const BOUNDS: secret_file::Bounds = secret_file::Bounds {
+            max_bytes: 1 << 20,
+            follow_links: true,
+        };
         let settings = TimeZoneSettings::new(TimeZoneSettings::DEFAULT_DIRECTORIES, |path| {
-            let bytes = secret_file::read_now(path.as_ref(), ZONE_FILE)
+            let bytes = secret_file::read_now(path.as_ref(), BOUNDS)
                 .map_err(|problem| problem.to_string())?;
             Ok(bytes.to_vec())
         });

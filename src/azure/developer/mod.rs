@@ -24,10 +24,13 @@ pub use self::azure_developer_cli::{
 pub use self::azure_powershell::{AzurePowerShellCredential, AzurePowerShellCredentialBuilder};
 pub use self::visual_studio::{VisualStudioCredential, VisualStudioCredentialBuilder};
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use self::kind::{Ask, Kind};
+use crate::runtime::{Runtime, within};
 use crate::{Claims, Error, ErrorKind};
 
 /// Runs `work` where it may block; `None` if the runtime is being shut down.
@@ -35,6 +38,28 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     match tokio::runtime::Handle::try_current() {
         Ok(runtime) => runtime.spawn_blocking(work).await.ok(),
         Err(_) => Some(work()),
+    }
+}
+
+/// What `work` finds on the disk, which may be one of a network that hangs.
+async fn look<T: Send + 'static>(
+    runtime: &dyn Runtime,
+    limit: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    match within(runtime, limit, blocking(work)).await {
+        Some(Some(found)) => Ok(found),
+        Some(None) => Err(Error::new(
+            ErrorKind::Aborted,
+            "the runtime stopped while the tool was looked for",
+        )),
+        None => Err(Error::new(
+            ErrorKind::Timeout,
+            format!(
+                "the disk did not answer within {} s when the tool was looked for",
+                limit.as_secs_f64()
+            ),
+        )),
     }
 }
 

@@ -53,26 +53,31 @@ impl Said {
     }
 
     pub(super) fn correlation_id(&self) -> Option<String> {
-        let (_, rest) = self.lower_case.split_once("correlation id: ")?;
-        let id = rest.get(..36)?;
-        is_guid(id).then(|| id.to_owned())
+        ["correlation id: ", "correlation_id\":\""]
+            .iter()
+            .find_map(|label| {
+                let (_, rest) = self.lower_case.split_once(label)?;
+                let id = rest.get(..36)?;
+                is_guid(id).then(|| id.to_owned())
+            })
     }
 
     /// The line that says most, fit to be shown.
     pub(super) fn line(&self) -> Option<String> {
+        const CODE: &str = "AADSTS";
         let lines = || {
             self.text
                 .lines()
-                .map(str::trim)
-                .filter(|line| !line.is_empty())
+                .map(|line| line.trim().trim_start_matches("ERROR:").trim_start())
+                // What the Azure CLI writes before the error that it was.
+                .filter(|line| !line.is_empty() && !line.ends_with("the traceback:"))
         };
         let line = lines()
-            .find(|line| line.contains("AADSTS"))
-            .or_else(|| lines().find(|line| line.starts_with("ERROR")))
+            .find_map(|line| line.get(line.find(CODE)?..))
             .or_else(|| lines().find(|line| !line.starts_with("WARNING")))
             .or_else(|| lines().next())?;
         let line = line.split(" Trace ID:").next().unwrap_or(line);
-        let line = line.trim_start_matches("ERROR:").trim();
+        let line = line.trim_end_matches(['.', ' ']);
         Some(printable(&without_secrets(line)))
     }
 }
@@ -176,11 +181,16 @@ mod tests {
         let line = |text: &str| Said::new(text).line();
         assert_eq!(
             line("WARNING: 2 updates\n\nERROR: Please run 'az login' to setup account.\n").unwrap(),
-            "Please run 'az login' to setup account."
+            "Please run 'az login' to setup account"
         );
         assert_eq!(
-            line("ERROR: it failed\nAADSTS700082: expired. Trace ID: 1 Correlation ID: 2").unwrap(),
-            "AADSTS700082: expired."
+            line("ERROR: it failed\nx AADSTS700082: expired. Trace ID: 1 Correlation ID: 2")
+                .unwrap(),
+            "AADSTS700082: expired"
+        );
+        assert_eq!(
+            line("ERROR: It failed. Here is the traceback:\nERROR: no route\nTraceback\n").unwrap(),
+            "no route"
         );
         assert_eq!(line("WARNING: only this").unwrap(), "WARNING: only this");
         assert_eq!(
@@ -247,5 +257,8 @@ mod tests {
             "72f988bf-86f1-41af-91ab-2d7cd011db47"
         );
         assert!(said.says(&["nothing", "mfa"]));
+        let said = Said::new(r#"{"correlation_id":"72f988bf-86f1-41af-91ab-2d7cd011db47","a":1}"#);
+        assert!(said.correlation_id().is_some());
+        assert_eq!(Said::new("Correlation ID: é").correlation_id(), None);
     }
 }

@@ -1,16 +1,16 @@
 //! A tool that is found by its name.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::executable::Places;
+use super::executable::{Places, is_executable};
 use super::kind::{Ask, Kind};
 use super::local_time::LocalZone;
 use super::process::Output;
 use super::tenant::TenantChoice;
-use super::{arguments, blocking, issued};
-use crate::{AccessToken, Error, ErrorKind, Runtime, TokenRequest};
+use super::{arguments, issued};
+use crate::{AccessToken, Error, Runtime, TokenRequest};
 
 #[derive(Debug)]
 pub(super) struct Tool {
@@ -37,7 +37,7 @@ impl Tool {
         arguments: &[String],
         runtime: &dyn Runtime,
     ) -> Result<Output, Error> {
-        let program = self.program().await?;
+        let program = self.program(runtime).await?;
         self.kind
             .run(&program, arguments, runtime, self.timeout)
             .await
@@ -56,26 +56,21 @@ impl Tool {
         .await
     }
 
-    async fn program(&self) -> Result<PathBuf, Error> {
+    async fn program(&self, runtime: &dyn Runtime) -> Result<PathBuf, Error> {
         let places = Arc::clone(&self.places);
         let known = self.found().take();
-        let found = blocking(move || match known {
-            Some(path) if super::executable::is_executable(&path) => Ok(path),
+        let found = super::look(runtime, self.timeout, move || match known {
+            Some(path) if is_executable(&path) => Ok(path),
             _ => places.find(),
         })
         .await
-        .unwrap_or_else(|| {
-            Err(Error::new(
-                ErrorKind::Aborted,
-                "the search for the executable was stopped",
-            ))
-        })
+        .and_then(|found| found)
         .map_err(|error| error.with_advice(self.kind.install))?;
-        self.found().clone_from(&Some(found.clone()));
+        *self.found() = Some(found.clone());
         Ok(found)
     }
 
-    fn found(&self) -> std::sync::MutexGuard<'_, Option<PathBuf>> {
+    fn found(&self) -> MutexGuard<'_, Option<PathBuf>> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -15,7 +15,7 @@ use super::local_time::LocalZone;
 use super::said::Said;
 use super::settings::{Settings, tenant_settings};
 use super::tenant::TenantChoice;
-use super::{arguments, blocking, executable, issued};
+use super::{arguments, executable, issued, look};
 use crate::azure::secret_file;
 use crate::environment::Environment;
 use crate::error::Attempt;
@@ -32,13 +32,11 @@ const FILE: secret_file::Bounds = secret_file::Bounds {
 
 static TURN: Semaphore = Semaphore::const_new(1);
 
-const SIGN_IN: &str = "sign in in Visual Studio, under Tools > Options > Azure Service Authentication > Account Selection";
-
 static KIND: Kind = Kind {
     credential: NAME,
     title: "Visual Studio",
     install: "install Visual Studio with its Azure workload, and sign in there",
-    check: "Tools > Options > Azure Service Authentication > Account Selection in Visual Studio",
+    check: "see whether Visual Studio shows an account under Tools > Options > Azure Service Authentication",
     client_id: "872cd9fa-d31f-45e0-9eab-6e460a02d1f1",
     signed_out: &["re-authenticate", "reauthenticate", "not signed in"],
     sign_in,
@@ -46,7 +44,7 @@ static KIND: Kind = Kind {
 };
 
 fn sign_in(_: &Ask<'_>) -> String {
-    SIGN_IN.to_owned()
+    "sign in with Visual Studio, under Tools > Options > Azure Service Authentication".to_owned()
 }
 
 /// Gets tokens from Visual Studio, in which a developer has signed in.
@@ -130,8 +128,18 @@ impl Inner {
             )
             .with_advice(KIND.install));
         };
-        let providers = there(file, read(file).await?).await?;
-        self.first_token(&ask, providers, request.runtime()).await
+        let listed = file.clone();
+        let runtime = request.runtime();
+        let providers = look(runtime, self.timeout, move || {
+            there(&listed, read(&listed)?)
+        })
+        .await
+        .and_then(|found| found)
+        .map_err(|error| match error.advice() {
+            Some(_) => error,
+            None => error.with_advice(KIND.install),
+        })?;
+        self.first_token(&ask, providers, runtime).await
     }
 
     async fn first_token(
@@ -189,19 +197,16 @@ impl Inner {
 }
 
 /// What the file at `path` lists, in order of preference.
-async fn read(path: &Path) -> Result<Vec<Provider>, Error> {
-    let bytes = secret_file::read(path.to_owned(), FILE)
-        .await
-        .map_err(|problem| {
-            Error::new(
-                ErrorKind::Unavailable,
-                format!(
-                    "Visual Studio's list of token providers {} {problem}",
-                    executable::shown(path)
-                ),
-            )
-            .with_advice(KIND.install)
-        })?;
+fn read(path: &Path) -> Result<Vec<Provider>, Error> {
+    let bytes = secret_file::read_now(path, FILE).map_err(|problem| {
+        Error::new(
+            ErrorKind::Unavailable,
+            format!(
+                "Visual Studio's list of token providers {} {problem}",
+                executable::shown(path)
+            ),
+        )
+    })?;
     provider::parse(&bytes).map_err(|problem| {
         Error::new(
             ErrorKind::InvalidResponse,
@@ -215,35 +220,27 @@ async fn read(path: &Path) -> Result<Vec<Provider>, Error> {
 }
 
 /// Those whose programs are still there: updates move them.
-async fn there(file: &Path, providers: Vec<Provider>) -> Result<Vec<Provider>, Error> {
+fn there(file: &Path, mut providers: Vec<Provider>) -> Result<Vec<Provider>, Error> {
     let listed: Vec<_> = providers
         .iter()
         .map(|provider| executable::shown(&provider.path))
         .collect();
-    let found = blocking(move || {
-        let mut providers = providers;
-        providers.retain(|provider| {
-            provider.path.is_absolute() && executable::is_executable(&provider.path)
-        });
-        providers
-    })
-    .await
-    .unwrap_or_default();
-    if found.is_empty() {
-        let message = if listed.is_empty() {
-            format!("{} lists no token providers", executable::shown(file))
-        } else {
-            format!(
-                "none of the token providers that {} lists is there: {}",
-                executable::shown(file),
-                listed.join(", ")
-            )
-        };
-        return Err(Error::new(ErrorKind::Unavailable, message).with_advice(
-            "update Visual Studio, or sign in there again, so that it writes the list anew",
-        ));
+    providers.retain(|provider| {
+        provider.path.is_absolute() && executable::is_executable(&provider.path)
+    });
+    if !providers.is_empty() {
+        return Ok(providers);
     }
-    Ok(found)
+    let file = executable::shown(file);
+    let message = if listed.is_empty() {
+        format!("{file} lists no token providers")
+    } else {
+        let listed = listed.join(", ");
+        format!("none of the token providers that {file} lists is there: {listed}")
+    };
+    Err(Error::new(ErrorKind::Unavailable, message).with_advice(
+        "update Visual Studio, or sign in there again, so that it writes the list anew",
+    ))
 }
 
 /// One failure is told as it is. Of several, a refusal says more than a
