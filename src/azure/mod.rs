@@ -6,6 +6,8 @@ mod chain;
 mod challenges;
 mod cloud;
 mod connection_string;
+#[cfg(feature = "developer-tools")]
+mod developer;
 mod entra;
 mod managed_identity;
 mod secret_file;
@@ -22,6 +24,12 @@ pub(crate) use self::cloud::LOGIN_HOSTS;
 pub use self::connection_string::{
     ConnectionString, ConnectionStringBuilder, ConnectionStringWarning,
     ConnectionStringWarningKind, DeveloperTool,
+};
+#[cfg(feature = "developer-tools")]
+pub use self::developer::{
+    AzureCliCredential, AzureCliCredentialBuilder, AzureDeveloperCliCredential,
+    AzureDeveloperCliCredentialBuilder, AzurePowerShellCredential,
+    AzurePowerShellCredentialBuilder, VisualStudioCredential, VisualStudioCredentialBuilder,
 };
 pub use self::entra::{ClientSecretCredential, ClientSecretCredentialBuilder};
 pub use self::managed_identity::{
@@ -53,6 +61,14 @@ impl BearerAuthLayer {
     pub fn azure(tokens: impl Into<TokenCache>) -> Self {
         Self::new(tokens, Audiences::new()).challenges(Challenges::new())
     }
+}
+
+/// What endpoints of version 1 and tools take for an audience: not the scope
+/// that stands for all of its permissions.
+#[cfg(feature = "developer-tools")]
+fn resource(audience: &crate::Audience) -> &str {
+    let audience = audience.as_str();
+    audience.strip_suffix("/.default").unwrap_or(audience)
 }
 
 /// The principal of a token that was issued to an application: what the token
