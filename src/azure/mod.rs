@@ -10,6 +10,7 @@ mod connection_string;
 mod developer;
 mod entra;
 mod managed_identity;
+mod provider;
 mod secret_file;
 
 pub use self::audiences::Audiences;
@@ -36,6 +37,7 @@ pub use self::managed_identity::{
     ManagedIdentityCredential, ManagedIdentityCredentialBuilder, ManagedIdentityId,
     ManagedIdentitySource,
 };
+pub use self::provider::{TokenProvider, TokenProviderBuilder};
 
 use crate::{AccessToken, BearerAuthLayer, Principal, PrincipalType, TokenCache};
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::selection::{Member, Selection};
-use super::{Chain, EnvironmentCredential, Link};
+use super::{Chain, EnvironmentCredential, Link, developer};
 use crate::azure::{ManagedIdentityCredential, ManagedIdentityId};
 use crate::environment::Environment;
-use crate::{AccessToken, Credential, Error, SharedCredential, TenantId, TokenRequest};
+use crate::{AccessToken, Credential, Error, ErrorKind, SharedCredential, TenantId, TokenRequest};
 
 const NAME: &str = "DefaultAzureCredential";
 
@@ -101,6 +101,7 @@ impl fmt::Debug for DefaultAzureCredential {
 pub struct DefaultAzureCredentialBuilder {
     user_assigned: Option<ManagedIdentityId>,
     probe_timeout: Option<Duration>,
+    environment: Option<Environment>,
 }
 
 impl DefaultAzureCredentialBuilder {
@@ -112,34 +113,63 @@ impl DefaultAzureCredentialBuilder {
         self
     }
 
+    /// How long to look for a virtual machine's metadata service before the
+    /// next credential is tried. Default: 1 second.
+    pub fn probe_timeout(mut self, limit: Duration) -> Self {
+        self.probe_timeout = Some(limit);
+        self
+    }
+
+    /// Takes `variables` for the environment, in place of the process's own,
+    /// and no others.
+    #[cfg(feature = "test-util")]
+    pub fn environment<N, V>(mut self, variables: impl IntoIterator<Item = (N, V)>) -> Self
+    where
+        N: Into<String>,
+        V: Into<std::ffi::OsString>,
+    {
+        self.environment = Some(Environment::of_variables(
+            variables
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into())),
+        ));
+        self
+    }
+
     /// Makes the credential. Sends nothing.
     ///
     /// # Errors
     ///
     /// As [`DefaultAzureCredential::new`].
     pub fn build(self) -> Result<DefaultAzureCredential, Error> {
-        self.build_in(&Environment::of_process())
-            .map_err(|error| error.with_credential(NAME))
-    }
-
-    fn build_in(self, environment: &Environment) -> Result<DefaultAzureCredential, Error> {
-        let selection = Selection::in_environment(environment)?;
+        let environment = self
+            .environment
+            .clone()
+            .unwrap_or_else(Environment::of_process);
+        let selection =
+            Selection::in_environment(&environment).map_err(|error| error.with_credential(NAME))?;
         let links = selection
             .members()
-            .map(|member| self.link(member, selection, environment))
+            .map(|member| self.link(member, selection, &environment))
             .collect();
         Ok(DefaultAzureCredential(Arc::new(Chain::new(links))))
     }
 
     fn link(&self, member: Member, selection: Selection, environment: &Environment) -> Link {
-        let credential = match member {
-            Member::Environment => {
-                EnvironmentCredential::from_environment(environment).map(SharedCredential::new)
+        let name = member.name();
+        match member {
+            Member::Environment => Link::new(
+                name,
+                EnvironmentCredential::from_environment(environment).map(SharedCredential::new),
+            ),
+            Member::WorkloadIdentity => {
+                Link::new(name, Err(Error::new(ErrorKind::Unavailable, "not yet")))
             }
-            Member::ManagedIdentity => self.managed_identity(selection, environment),
-            _ => Err(Error::new(crate::ErrorKind::Unavailable, "not built")),
-        };
-        Link::new(member.name(), credential)
+            Member::ManagedIdentity => {
+                Link::new(name, self.managed_identity(selection, environment))
+            }
+            Member::Developer(tool) => developer::link(tool, environment),
+        }
     }
 
     fn managed_identity(
@@ -153,10 +183,14 @@ impl DefaultAzureCredentialBuilder {
                 .text("AZURE_CLIENT_ID")?
                 .map(ManagedIdentityId::ClientId),
         };
+        // Whoever names it alone is better served by all attempts.
         let is_one_of_several = selection != Selection::Only(Member::ManagedIdentity);
         let mut builder = ManagedIdentityCredential::builder().probe(is_one_of_several);
         if let Some(id) = id {
             builder = builder.user_assigned(id);
+        }
+        if let Some(limit) = self.probe_timeout {
+            builder = builder.probe_timeout(limit);
         }
         builder.build_in(environment).map(SharedCredential::new)
     }

@@ -2,6 +2,7 @@
 
 mod chained;
 mod default;
+pub(super) mod developer;
 mod environment;
 mod selection;
 
@@ -15,8 +16,7 @@ pub use self::environment::EnvironmentCredential;
 
 use crate::error::printable;
 use crate::{
-    AccessToken, Attempt, Credential as _, Error, ErrorKind, SharedCredential, TenantId,
-    TokenRequest,
+    AccessToken, Attempt, Credential, Error, ErrorKind, SharedCredential, TenantId, TokenRequest,
 };
 
 /// Nothing has worked so far, or what did has stopped to.
@@ -125,40 +125,6 @@ impl Chain {
         self.links.len()
     }
 
-    /// A token of what worked last, else of the first that works.
-    ///
-    /// # Errors
-    ///
-    /// The only link's own error. Of several links what ended the search, or
-    /// [`ErrorKind::Unavailable`] if all were tried; in each case with all
-    /// [attempts](Error::attempts).
-    pub(in crate::azure) async fn token(
-        &self,
-        request: &TokenRequest,
-    ) -> Result<AccessToken, Error> {
-        request.audience().check()?;
-        let mut known = None;
-        let chosen = self.chosen.load(Ordering::Acquire);
-        if let Some(link) = self.links.get(chosen) {
-            match timed(link, request).await {
-                Ok(token) => return Ok(token),
-                Err(attempt) if !looks_again_after(attempt.error()) => {
-                    return Err(attempt.error().clone());
-                }
-                Err(attempt) => {
-                    let _ = self.chosen.compare_exchange(
-                        chosen,
-                        NONE,
-                        Ordering::AcqRel,
-                        Ordering::Relaxed,
-                    );
-                    known = Some(attempt);
-                }
-            }
-        }
-        self.search(request, chosen, known).await
-    }
-
     /// Tries the links in order. What the link at `chosen` said just now is
     /// `known`, and it is not asked again.
     async fn search(
@@ -190,9 +156,41 @@ impl Chain {
         }
         Err(exhausted(request, attempts))
     }
+}
 
-    /// As [`Credential::tenant`](crate::Credential::tenant).
-    pub(in crate::azure) fn tenant(&self, asked: &TenantId) -> Option<TenantId> {
+impl Credential for Chain {
+    /// A token of what worked last, else of the first that works.
+    ///
+    /// # Errors
+    ///
+    /// The only link's own error. Of several links what ended the search, or
+    /// [`ErrorKind::Unavailable`] if all were tried; in each case with all
+    /// [attempts](Error::attempts).
+    async fn token(&self, request: &TokenRequest) -> Result<AccessToken, Error> {
+        request.audience().check()?;
+        let mut known = None;
+        let chosen = self.chosen.load(Ordering::Acquire);
+        if let Some(link) = self.links.get(chosen) {
+            match timed(link, request).await {
+                Ok(token) => return Ok(token),
+                Err(attempt) if !looks_again_after(attempt.error()) => {
+                    return Err(attempt.error().clone());
+                }
+                Err(attempt) => {
+                    let _ = self.chosen.compare_exchange(
+                        chosen,
+                        NONE,
+                        Ordering::AcqRel,
+                        Ordering::Relaxed,
+                    );
+                    known = Some(attempt);
+                }
+            }
+        }
+        self.search(request, chosen, known).await
+    }
+
+    fn tenant(&self, asked: &TenantId) -> Option<TenantId> {
         let chosen = match &self.links[..] {
             [only] => Some(only),
             links => links.get(self.chosen.load(Ordering::Acquire)),
@@ -204,7 +202,7 @@ impl Chain {
     }
 
     /// What the hardiest link bears; the others are spared by their own limits.
-    pub(in crate::azure) fn max_concurrency(&self) -> usize {
+    fn max_concurrency(&self) -> usize {
         self.links
             .iter()
             .filter_map(Link::max_concurrency)

@@ -1,6 +1,8 @@
 //! Which credentials the default chain has, and which of them the environment
 //! wants.
 
+use super::developer;
+use crate::azure::DeveloperTool;
 use crate::environment::Environment;
 use crate::{Error, ErrorKind};
 
@@ -20,10 +22,7 @@ pub(super) enum Member {
     Environment,
     WorkloadIdentity,
     ManagedIdentity,
-    VisualStudio,
-    AzureCli,
-    AzureDeveloperCli,
-    AzurePowerShell,
+    Developer(DeveloperTool),
 }
 
 impl Member {
@@ -32,10 +31,10 @@ impl Member {
         Self::Environment,
         Self::WorkloadIdentity,
         Self::ManagedIdentity,
-        Self::VisualStudio,
-        Self::AzureCli,
-        Self::AzureDeveloperCli,
-        Self::AzurePowerShell,
+        Self::Developer(DeveloperTool::VisualStudio),
+        Self::Developer(DeveloperTool::AzureCli),
+        Self::Developer(DeveloperTool::AzureDeveloperCli),
+        Self::Developer(DeveloperTool::AzurePowerShell),
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -43,21 +42,12 @@ impl Member {
             Self::Environment => "EnvironmentCredential",
             Self::WorkloadIdentity => "WorkloadIdentityCredential",
             Self::ManagedIdentity => "ManagedIdentityCredential",
-            Self::VisualStudio => "VisualStudioCredential",
-            Self::AzureCli => "AzureCliCredential",
-            Self::AzureDeveloperCli => "AzureDeveloperCliCredential",
-            Self::AzurePowerShell => "AzurePowerShellCredential",
+            Self::Developer(tool) => developer::name(tool),
         }
     }
 
     fn is_developer_tool(self) -> bool {
-        match self {
-            Self::Environment | Self::WorkloadIdentity | Self::ManagedIdentity => false,
-            Self::VisualStudio
-            | Self::AzureCli
-            | Self::AzureDeveloperCli
-            | Self::AzurePowerShell => true,
-        }
+        matches!(self, Self::Developer(_))
     }
 }
 

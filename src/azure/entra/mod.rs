@@ -15,6 +15,7 @@ use http_body_util::Full;
 
 pub use self::client_secret::{ClientSecretCredential, ClientSecretCredentialBuilder};
 
+pub(super) use self::settings::Settings;
 use self::tenants::Tenants;
 use super::answer::{Issued, Reader};
 use super::app_principal;
