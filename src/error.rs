@@ -45,7 +45,46 @@ struct Details {
     aadsts_codes: Vec<u32>,
     correlation_id: Option<String>,
     retry_after: Option<Duration>,
+    attempts: Vec<Attempt>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+/// One of the credentials that a chain tried before it gave up.
+///
+/// See [`Error::attempts`].
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    error: Error,
+    took: Duration,
+}
+
+impl Attempt {
+    /// An attempt that ended with `error` after it `took` so long.
+    #[must_use]
+    pub fn new(error: Error, took: Duration) -> Self {
+        Self { error, took }
+    }
+
+    /// Why it brought no token.
+    #[must_use]
+    pub fn error(&self) -> &Error {
+        &self.error
+    }
+
+    /// How long it took.
+    #[must_use]
+    pub fn took(&self) -> Duration {
+        self.took
+    }
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let error = &self.error;
+        let credential = error.credential().unwrap_or("credential");
+        write!(f, "{credential} ({:.1} s): ", self.took.as_secs_f64())?;
+        error.fmt_without_credential(f)
+    }
 }
 
 /// What class of failure an [`Error`] is.
@@ -110,6 +149,7 @@ impl Error {
             aadsts_codes: Vec::new(),
             correlation_id: None,
             retry_after: None,
+            attempts: Vec::new(),
             source: None,
         }))
     }
@@ -174,6 +214,12 @@ impl Error {
     #[must_use]
     pub fn with_retry_after(self, wait: Duration) -> Self {
         self.with(|details| details.retry_after = Some(wait))
+    }
+
+    /// Records what was tried, in that order.
+    #[must_use]
+    pub fn with_attempts(self, attempts: impl IntoIterator<Item = Attempt>) -> Self {
+        self.with(|details| details.attempts = attempts.into_iter().collect())
     }
 
     /// Records the error that caused this one.
@@ -244,6 +290,24 @@ impl Error {
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
+
+    /// The credentials that a chain tried, in that order; empty if it was no
+    /// chain that failed.
+    #[must_use]
+    pub fn attempts(&self) -> &[Attempt] {
+        &self.0.attempts
+    }
+
+    fn fmt_without_credential(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.message())?;
+        if let Some(advice) = self.advice() {
+            write!(f, ": {advice}")?;
+        }
+        for (at, attempt) in self.attempts().iter().enumerate() {
+            write!(f, "\n{:>3}. {attempt}", at + 1)?;
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Display for Error {
@@ -251,11 +315,7 @@ impl fmt::Display for Error {
         if let Some(credential) = self.credential() {
             write!(f, "{credential}: ")?;
         }
-        f.write_str(self.message())?;
-        if let Some(advice) = self.advice() {
-            write!(f, ": {advice}")?;
-        }
-        Ok(())
+        self.fmt_without_credential(f)
     }
 }
 
@@ -283,6 +343,9 @@ impl fmt::Debug for Error {
         }
         if let Some(wait) = details.retry_after {
             debug.field("retry_after", &wait);
+        }
+        if !details.attempts.is_empty() {
+            debug.field("attempts", &details.attempts);
         }
         if let Some(source) = &details.source {
             debug.field("source", source);
@@ -332,5 +395,36 @@ mod tests {
             error.to_string(),
             "ClientSecretCredential: the secret has expired: make a new one"
         );
+    }
+
+    #[test]
+    fn a_chain_tells_all_that_it_tried_in_order() {
+        let attempt = |credential, message, advice, tenths: u64| {
+            let error = Error::new(ErrorKind::Unavailable, message)
+                .with_credential(credential)
+                .with_advice(advice);
+            Attempt::new(error, Duration::from_millis(tenths * 100))
+        };
+        let error = Error::new(ErrorKind::Unavailable, "2 credentials were tried").with_attempts([
+            attempt(
+                "ManagedIdentityCredential",
+                "no metadata service",
+                "leave Azure",
+                10,
+            ),
+            attempt(
+                "AzureCliCredential",
+                "nobody is logged in",
+                "run az login",
+                14,
+            ),
+        ]);
+        assert_eq!(
+            error.to_string(),
+            "2 credentials were tried\
+             \n  1. ManagedIdentityCredential (1.0 s): no metadata service: leave Azure\
+             \n  2. AzureCliCredential (1.4 s): nobody is logged in: run az login"
+        );
+        assert_eq!(error.attempts()[1].took(), Duration::from_millis(1400));
     }
 }

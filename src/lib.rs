@@ -27,7 +27,7 @@ pub use challenge::{Challenge, ClaimsChallenges, Demand, FollowChallenge};
 pub use credential::{
     Claims, Credential, CredentialFn, SharedCredential, TenantId, TokenRequest, credential_fn,
 };
-pub use error::{BoxError, Error, ErrorKind};
+pub use error::{Attempt, BoxError, Error, ErrorKind};
 #[cfg(feature = "reqwest-middleware")]
 pub use integration::reqwest_middleware::BearerAuthMiddleware;
 pub use layer::{

@@ -382,6 +382,20 @@ impl Principal {
         self
     }
 
+    /// Sets the sign-in name of a person.
+    #[must_use]
+    pub fn with_user_principal_name(mut self, name: impl Into<String>) -> Self {
+        self.user_principal_name = Some(name.into());
+        self
+    }
+
+    /// Sets the object id in the directory.
+    #[must_use]
+    pub fn with_object_id(mut self, id: impl Into<String>) -> Self {
+        self.object_id = Some(id.into());
+        self
+    }
+
     /// Sets the certificate's thumbprint.
     #[must_use]
     pub fn with_certificate_thumbprint(mut self, thumbprint: impl Into<String>) -> Self {

@@ -6,6 +6,7 @@ mod challenges;
 mod cloud;
 mod entra;
 mod managed_identity;
+mod secret_file;
 
 pub use self::audiences::Audiences;
 pub use self::challenges::Challenges;
@@ -15,6 +16,7 @@ pub(crate) use self::cloud::LOGIN_HOSTS;
 pub use self::entra::{ClientSecretCredential, ClientSecretCredentialBuilder};
 pub use self::managed_identity::{
     ManagedIdentityCredential, ManagedIdentityCredentialBuilder, ManagedIdentityId,
+    ManagedIdentitySource,
 };
 
 use crate::{AccessToken, BearerAuthLayer, Principal, PrincipalType, TokenCache};

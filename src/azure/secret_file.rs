@@ -1,0 +1,251 @@
+//! Files with keys, assertions and certificates: read whole and within bounds,
+//! whatever turns out to lie in their place.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+/// What a file may be.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::azure) struct Bounds {
+    pub(in crate::azure) max_bytes: usize,
+    /// Kubernetes puts projected files behind symbolic links; where a server
+    /// names the file there may be none.
+    pub(in crate::azure) follow_links: bool,
+}
+
+/// Why a file was not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::azure) enum Unreadable {
+    Missing,
+    Denied,
+    /// A symbolic link where none may be, a directory, a pipe or a device.
+    NotAFile,
+    TooLarge,
+    /// Neither root nor who owns the folder owns the file.
+    ForeignOwner,
+    Failed(io::ErrorKind),
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("does not exist"),
+            Self::Denied => f.write_str("may not be read by this user"),
+            Self::NotAFile => f.write_str("is no regular file"),
+            Self::TooLarge => f.write_str("is too large to be what it should be"),
+            Self::ForeignOwner => f.write_str("belongs to another user than its folder"),
+            Self::Failed(kind) => write!(f, "could not be read: {kind}"),
+        }
+    }
+}
+
+impl From<io::Error> for Unreadable {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::Missing,
+            io::ErrorKind::PermissionDenied => Self::Denied,
+            kind => Self::Failed(kind),
+        }
+    }
+}
+
+/// Reads the file at `path`. Its bytes are wiped when they are dropped.
+pub(in crate::azure) async fn read(
+    path: PathBuf,
+    bounds: Bounds,
+) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
+    off_the_runtime(move || read_now(&path, bounds)).await
+}
+
+/// As [`read`], but only what root or the owner of the folder has put there, as
+/// far as the system knows owners. A link to somebody else's file is not.
+pub(in crate::azure) async fn read_of_folder_owner(
+    path: PathBuf,
+    bounds: Bounds,
+) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
+    off_the_runtime(move || {
+        let file = open(&path, bounds)?;
+        if !is_of_folder_owner(&file, &path)? {
+            return Err(Unreadable::ForeignOwner);
+        }
+        read_open(file, bounds)
+    })
+    .await
+}
+
+async fn off_the_runtime<R>(read: R) -> Result<Zeroizing<Vec<u8>>, Unreadable>
+where
+    R: FnOnce() -> Result<Zeroizing<Vec<u8>>, Unreadable> + Send + 'static,
+{
+    // A file may lie on a network's disk that hangs.
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => runtime
+            .spawn_blocking(read)
+            .await
+            .unwrap_or(Err(Unreadable::Failed(io::ErrorKind::Interrupted))),
+        Err(_) => read(),
+    }
+}
+
+/// As [`read`], on the thread that calls it: for the start of a program.
+pub(in crate::azure) fn read_now(
+    path: &Path,
+    bounds: Bounds,
+) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
+    read_open(open(path, bounds)?, bounds)
+}
+
+fn read_open(file: File, bounds: Bounds) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
+    // Looked at through the open file, so that nothing can be put in its place
+    // in between.
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(Unreadable::NotAFile);
+    }
+    let max_bytes = u64::try_from(bounds.max_bytes).unwrap_or(u64::MAX);
+    if metadata.len() > max_bytes {
+        return Err(Unreadable::TooLarge);
+    }
+    // A vector that grows leaves its old bytes behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(bounds.max_bytes.saturating_add(1)));
+    file.take(max_bytes.saturating_add(1))
+        .read_to_end(&mut bytes)?;
+    if bytes.len() > bounds.max_bytes {
+        return Err(Unreadable::TooLarge);
+    }
+    Ok(bytes)
+}
+
+#[cfg(unix)]
+fn is_of_folder_owner(file: &File, path: &Path) -> Result<bool, Unreadable> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let owner = file.metadata()?.uid();
+    let folder = path.parent().ok_or(Unreadable::Missing)?;
+    Ok(owner == 0 || owner == folder.metadata()?.uid())
+}
+
+#[cfg(not(unix))]
+#[allow(clippy::unnecessary_wraps, reason = "other systems do look")]
+fn is_of_folder_owner(_: &File, _: &Path) -> Result<bool, Unreadable> {
+    Ok(true)
+}
+
+#[cfg(unix)]
+fn open(path: &Path, bounds: Bounds) -> Result<File, Unreadable> {
+    use rustix::fs::OFlags;
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    // To open a pipe that nobody writes to would take for ever.
+    let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    if !bounds.follow_links {
+        flags |= OFlags::NOFOLLOW;
+    }
+    let flags =
+        i32::try_from(flags.bits()).map_err(|_| Unreadable::Failed(io::ErrorKind::Unsupported))?;
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)
+        .map_err(|error| {
+            let is_link = rustix::io::Errno::from_io_error(&error)
+                .is_some_and(|errno| errno == rustix::io::Errno::LOOP);
+            if is_link {
+                Unreadable::NotAFile
+            } else {
+                error.into()
+            }
+        })
+}
+
+#[cfg(not(unix))]
+fn open(path: &Path, bounds: Bounds) -> Result<File, Unreadable> {
+    if !bounds.follow_links && path.symlink_metadata()?.is_symlink() {
+        return Err(Unreadable::NotAFile);
+    }
+    Ok(OpenOptions::new().read(true).open(path)?)
+}
+
+#[cfg(unix)]
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    const BOUNDS: Bounds = Bounds {
+        max_bytes: 8,
+        follow_links: false,
+    };
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
+            std::fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn t21_only_small_regular_files_are_read() {
+        let folder = Folder::new("tower-bearer-secret-file");
+        let at = |name: &str| folder.0.join(name);
+        std::fs::write(at("good"), "12345678").unwrap();
+        std::fs::write(at("large"), "123456789").unwrap();
+        symlink(at("good"), at("link")).unwrap();
+        let pipe = std::process::Command::new("mkfifo")
+            .arg(at("pipe"))
+            .status();
+        assert!(pipe.unwrap().success());
+
+        assert_eq!(&**read_now(&at("good"), BOUNDS).unwrap(), b"12345678");
+        let refused = |name: &str| read_now(&at(name), BOUNDS).unwrap_err();
+        assert_eq!(refused("large"), Unreadable::TooLarge);
+        assert_eq!(refused("link"), Unreadable::NotAFile);
+        assert_eq!(refused("pipe"), Unreadable::NotAFile);
+        assert_eq!(refused("."), Unreadable::NotAFile);
+        assert_eq!(refused("none"), Unreadable::Missing);
+        let followed = Bounds {
+            follow_links: true,
+            ..BOUNDS
+        };
+        assert!(read_now(&at("link"), followed).is_ok());
+        // A file of no length that never ends.
+        assert_ne!(
+            read_now(Path::new("/dev/zero"), followed).unwrap_err(),
+            Unreadable::Missing
+        );
+    }
+
+    #[tokio::test]
+    async fn t6_a_file_of_another_user_than_the_folders_is_not_read() {
+        let folder = Folder::new("tower-bearer-owned-file");
+        let file = folder.0.join("key");
+        std::fs::write(&file, "1234").unwrap();
+        let read = read_of_folder_owner(file.clone(), BOUNDS).await.unwrap();
+        assert_eq!(&**read, b"1234");
+
+        // Root can give a file away; all others can put one of their own into
+        // a folder of root's.
+        let stranger = 54_321;
+        let foreign = match std::os::unix::fs::chown(&file, Some(stranger), None) {
+            Ok(()) => file,
+            Err(_) => folder.0.with_extension("key"),
+        };
+        std::fs::write(&foreign, "1234").unwrap();
+        let refused = read_of_folder_owner(foreign.clone(), BOUNDS).await;
+        let _ = std::fs::remove_file(foreign);
+        assert_eq!(refused.unwrap_err(), Unreadable::ForeignOwner);
+    }
+}
