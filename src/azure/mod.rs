@@ -4,6 +4,8 @@ mod answer;
 mod audiences;
 mod challenges;
 mod cloud;
+#[cfg(feature = "developer-tools")]
+mod developer;
 mod entra;
 mod managed_identity;
 mod secret_file;
@@ -13,6 +15,12 @@ pub use self::challenges::Challenges;
 pub use self::cloud::Cloud;
 #[cfg(feature = "test-util")]
 pub(crate) use self::cloud::LOGIN_HOSTS;
+#[cfg(feature = "developer-tools")]
+pub use self::developer::{
+    AzureCliCredential, AzureCliCredentialBuilder, AzureDeveloperCliCredential,
+    AzureDeveloperCliCredentialBuilder, AzurePowerShellCredential,
+    AzurePowerShellCredentialBuilder, VisualStudioCredential, VisualStudioCredentialBuilder,
+};
 pub use self::entra::{ClientSecretCredential, ClientSecretCredentialBuilder};
 pub use self::managed_identity::{
     ManagedIdentityCredential, ManagedIdentityCredentialBuilder, ManagedIdentityId,
@@ -43,6 +51,14 @@ impl BearerAuthLayer {
     pub fn azure(tokens: TokenCache) -> Self {
         Self::new(tokens, Audiences::new()).challenges(Challenges::new())
     }
+}
+
+/// What endpoints of version 1 and tools take for an audience: not the scope
+/// that stands for all of its permissions.
+#[cfg(feature = "developer-tools")]
+fn resource(audience: &crate::Audience) -> &str {
+    let audience = audience.as_str();
+    audience.strip_suffix("/.default").unwrap_or(audience)
 }
 
 /// The principal of a token that was issued to an application: what the token

@@ -37,7 +37,7 @@ const FIRST_CREDIBLE_MOMENT: f64 = 978_307_200.0;
 ///
 /// Text that says what is wrong with the token.
 #[allow(clippy::similar_names, reason = "they are the protocol's names")]
-pub(super) fn lifetime(
+pub(in crate::azure) fn lifetime(
     expires_in: &Scalar,
     expires_on: &Scalar,
     asked: Timestamp,

@@ -1,11 +1,11 @@
 //! What an answer of a token endpoint amounts to: a token, or an error.
 
-mod aadsts;
+pub(super) mod aadsts;
 mod complaint;
 mod date;
-mod expiry;
+pub(super) mod expiry;
 mod retry_after;
-mod scalar;
+pub(super) mod scalar;
 
 use std::time::{Duration, SystemTime};
 

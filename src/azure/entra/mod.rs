@@ -4,7 +4,7 @@ mod claims;
 mod client_secret;
 pub(super) mod form;
 mod settings;
-mod tenants;
+pub(super) mod tenants;
 
 use std::time::Duration;
 
@@ -133,7 +133,7 @@ fn again(error: &Error) -> Again {
 
 /// `https://management.azure.com/` becomes
 /// `https://management.azure.com//.default`: its slash is part of the audience.
-fn scope(audience: &str) -> String {
+pub(super) fn scope(audience: &str) -> String {
     const ALL: &str = "/.default";
     if audience.ends_with(ALL) {
         audience.to_owned()
