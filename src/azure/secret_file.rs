@@ -53,16 +53,9 @@ impl From<io::Error> for Unreadable {
     }
 }
 
-/// Reads the file at `path`. Its bytes are wiped when they are dropped.
-pub(in crate::azure) async fn read(
-    path: PathBuf,
-    bounds: Bounds,
-) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
-    off_the_runtime(move || read_now(&path, bounds)).await
-}
-
-/// As [`read`], but only what root or the owner of the folder has put there, as
-/// far as the system knows owners. A link to somebody else's file is not.
+/// Reads the file at `path`, but only what root or the owner of the folder has put there, as
+/// far as the system knows owners. A link to somebody else's file is not. Its
+/// bytes are wiped when they are dropped.
 pub(in crate::azure) async fn read_of_folder_owner(
     path: PathBuf,
     bounds: Bounds,
@@ -91,7 +84,8 @@ where
     }
 }
 
-/// As [`read`], on the thread that calls it: for the start of a program.
+/// Reads the file at `path`, on the thread that calls it.
+#[cfg(any(test, feature = "developer-tools"))]
 pub(in crate::azure) fn read_now(
     path: &Path,
     bounds: Bounds,

@@ -24,7 +24,7 @@ pub(super) const MARGIN: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// # Paused time
 ///
 /// Follows the clock of a tokio runtime that is paused (`start_paused`,
-/// [`tokio::time::pause`]), with one exception: on Linux, requests whose token
+/// `tokio::time::pause`), with one exception: on Linux, requests whose token
 /// is at hand read clocks of the system that are cheaper, until a token has been
 /// fetched while time was paused. So pause it before the first request.
 ///

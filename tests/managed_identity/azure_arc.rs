@@ -163,10 +163,15 @@ async fn t6_only_a_small_regular_file_of_the_agent_is_read() {
     let names = [
         "link", "environ", "zero", "pipe", "folder", "large", "empty", "lines", "binary",
     ];
-    let challenges = names.map(|name| {
+    let mut challenges = Vec::from(names.map(|name| {
         let path = at(&format!("{name}.key"));
         format!("Basic realm={}", path.display())
-    });
+    }));
+    // Only root can give a file to somebody else.
+    std::fs::write(at("foreign.key"), "canary").unwrap();
+    if std::os::unix::fs::chown(at("foreign.key"), Some(54_321), None).is_ok() {
+        challenges.push(format!("Basic realm={}", at("foreign.key").display()));
+    }
     refused(&azure, &challenges).await;
 
     // As large as it may be.
