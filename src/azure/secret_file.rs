@@ -53,9 +53,16 @@ impl From<io::Error> for Unreadable {
     }
 }
 
-/// Reads the file at `path`, but only what root or the owner of the folder has put there, as
-/// far as the system knows owners. A link to somebody else's file is not. Its
-/// bytes are wiped when they are dropped.
+/// Reads the file at `path`. Its bytes are wiped when they are dropped.
+pub(in crate::azure) async fn read(
+    path: PathBuf,
+    bounds: Bounds,
+) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
+    off_the_runtime(move || read_now(&path, bounds)).await
+}
+
+/// As [`read`], but only what root or the owner of the folder has put there, as
+/// far as the system knows owners. A link to somebody else's file is not.
 pub(in crate::azure) async fn read_of_folder_owner(
     path: PathBuf,
     bounds: Bounds,
@@ -84,8 +91,7 @@ where
     }
 }
 
-/// Reads the file at `path`, on the thread that calls it.
-#[cfg(any(test, feature = "developer-tools"))]
+/// As [`read`], on the thread that calls it: for the start of a program.
 pub(in crate::azure) fn read_now(
     path: &Path,
     bounds: Bounds,
