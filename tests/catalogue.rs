@@ -1,4 +1,5 @@
-//! `CATALOGUE.md` names every test that proves a row of it, and no others.
+//! `CATALOGUE.md` names every test that proves a row of it, and no others;
+//! `CREDENTIALS.md` names tests that there are.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::collections::BTreeSet;
@@ -79,4 +80,21 @@ fn the_catalogue_names_the_tests_that_there_are() {
     assert!(gone.is_empty(), "named, but not there: {gone:#?}");
     let unnamed: Vec<_> = found.difference(&named).collect();
     assert!(unnamed.is_empty(), "there, but not named: {unnamed:#?}");
+}
+
+#[test]
+fn the_tests_of_the_credentials_are_there() {
+    let mut names = 0;
+    for line in read("tests/CREDENTIALS.md").lines() {
+        let mut code = String::new();
+        for quoted in line.split('`').skip(1).step_by(2) {
+            if line.starts_with("| ") && quoted.ends_with(".rs") {
+                code = read(quoted);
+            } else if line.starts_with("| ") {
+                assert!(code.contains(&format!("fn {quoted}(")), "{quoted}");
+                names += 1;
+            }
+        }
+    }
+    assert!(names > 100, "{names}");
 }
