@@ -32,7 +32,10 @@ pub use self::developer::{
     AzureDeveloperCliCredentialBuilder, AzurePowerShellCredential,
     AzurePowerShellCredentialBuilder, VisualStudioCredential, VisualStudioCredentialBuilder,
 };
-pub use self::entra::{ClientSecretCredential, ClientSecretCredentialBuilder};
+pub use self::entra::{
+    ClientSecretCredential, ClientSecretCredentialBuilder, WorkloadIdentityCredential,
+    WorkloadIdentityCredentialBuilder,
+};
 pub use self::managed_identity::{
     ManagedIdentityCredential, ManagedIdentityCredentialBuilder, ManagedIdentityId,
     ManagedIdentitySource,

@@ -9,7 +9,10 @@ use zeroize::Zeroizing;
 use super::chain::{Chain, Link, developer};
 use super::connection_string::{ConnectionString, DeveloperTool, Identity, RetryTimeout};
 use super::entra::Settings;
-use super::{ClientSecretCredential, Cloud, ManagedIdentityCredential, ManagedIdentityId};
+use super::{
+    ClientSecretCredential, Cloud, ManagedIdentityCredential, ManagedIdentityId,
+    WorkloadIdentityCredential,
+};
 use crate::environment::Environment;
 use crate::runtime::{Runtime, TokioRuntime};
 use crate::transport::Transport;
@@ -364,6 +367,24 @@ impl TokenProviderBuilder {
                 .with_settings(self.entra.clone())
                 .build_in(environment)
                 .map(SharedCredential::new)?,
+            Identity::Workload {
+                tenant,
+                client_id,
+                token_file,
+            } => {
+                let mut builder =
+                    WorkloadIdentityCredential::builder().with_settings(self.entra.clone());
+                if let Some(tenant) = tenant {
+                    builder = builder.tenant(tenant.as_str());
+                }
+                if let Some(client_id) = client_id {
+                    builder = builder.client_id(client_id);
+                }
+                if let Some(path) = token_file {
+                    builder = builder.token_file(path);
+                }
+                builder.build_in(environment).map(SharedCredential::new)?
+            }
             _ => return Err(Error::new(ErrorKind::Configuration, "not yet")),
         })
     }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::selection::{Member, Selection};
 use super::{Chain, EnvironmentCredential, Link, developer};
-use crate::azure::{ManagedIdentityCredential, ManagedIdentityId};
+use crate::azure::{ManagedIdentityCredential, ManagedIdentityId, WorkloadIdentityCredential};
 use crate::environment::Environment;
-use crate::{AccessToken, Credential, Error, ErrorKind, SharedCredential, TenantId, TokenRequest};
+use crate::{AccessToken, Credential, Error, SharedCredential, TenantId, TokenRequest};
 
 const NAME: &str = "DefaultAzureCredential";
 
@@ -162,9 +162,12 @@ impl DefaultAzureCredentialBuilder {
                 name,
                 EnvironmentCredential::from_environment(environment).map(SharedCredential::new),
             ),
-            Member::WorkloadIdentity => {
-                Link::new(name, Err(Error::new(ErrorKind::Unavailable, "not yet")))
-            }
+            Member::WorkloadIdentity => Link::new(
+                name,
+                WorkloadIdentityCredential::builder()
+                    .build_in(environment)
+                    .map(SharedCredential::new),
+            ),
             Member::ManagedIdentity => {
                 Link::new(name, self.managed_identity(selection, environment))
             }

@@ -1,10 +1,12 @@
 //! Entra's token endpoint, version 2.
 
+mod assertion;
 mod claims;
 mod client_secret;
 pub(super) mod form;
 mod settings;
 pub(super) mod tenants;
+mod workload_identity;
 
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use http::{HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
 
 pub use self::client_secret::{ClientSecretCredential, ClientSecretCredentialBuilder};
+pub use self::workload_identity::{WorkloadIdentityCredential, WorkloadIdentityCredentialBuilder};
 
 pub(super) use self::settings::Settings;
 use self::tenants::Tenants;
