@@ -165,6 +165,12 @@ impl Error {
         self.with(|details| details.kind = kind)
     }
 
+    /// The same failure in other words.
+    #[cfg(feature = "azure")]
+    pub(crate) fn with_message(self, message: String) -> Self {
+        self.with(|details| details.message = Cow::Owned(message))
+    }
+
     /// The same failure, with what it led to before its message.
     pub(crate) fn in_context(&self, context: &str) -> Self {
         let message = format!("{context}: {}", self.message());

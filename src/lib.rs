@@ -14,6 +14,8 @@ mod layer;
 mod runtime;
 mod token;
 mod transport;
+#[cfg(feature = "azure")]
+mod uuid;
 
 #[cfg(feature = "azure")]
 pub mod azure;

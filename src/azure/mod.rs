@@ -33,6 +33,7 @@ pub use self::developer::{
     AzurePowerShellCredentialBuilder, VisualStudioCredential, VisualStudioCredentialBuilder,
 };
 pub use self::entra::{
+    ClientCertificate, ClientCertificateCredential, ClientCertificateCredentialBuilder,
     ClientSecretCredential, ClientSecretCredentialBuilder, WorkloadIdentityCredential,
     WorkloadIdentityCredentialBuilder,
 };

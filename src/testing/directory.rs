@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::state::{splitmix, uuid};
+use super::state::splitmix;
+use crate::uuid::uuid;
 
 /// The tenant that the embedded Azure belongs to, unless its builder was given
 /// another.

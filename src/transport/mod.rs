@@ -46,6 +46,8 @@ pub(crate) use pin::Thumbprint;
 #[cfg(feature = "azure")]
 pub(crate) use retry::{Retries, Schedule};
 #[cfg(feature = "azure")]
+pub(crate) use tls::built_in_provider;
+#[cfg(feature = "azure")]
 pub(crate) use tls::sha256;
 
 /// How credentials send their HTTP requests.

@@ -26,7 +26,7 @@ impl Thumbprint {
         digits.next().is_none().then_some(Self(thumbprint))
     }
 
-    fn of(certificate: &CertificateDer<'_>) -> Self {
+    pub(crate) fn of(certificate: &CertificateDer<'_>) -> Self {
         Self(sha1_smol::Sha1::from(certificate).digest().bytes())
     }
 

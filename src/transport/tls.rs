@@ -81,7 +81,7 @@ pub(crate) fn sha256(data: &[u8]) -> Option<hash::Output> {
         reason = "without both features there is none"
     )
 )]
-fn built_in_provider() -> Option<Arc<CryptoProvider>> {
+pub(crate) fn built_in_provider() -> Option<Arc<CryptoProvider>> {
     #[cfg(feature = "aws-lc-rs")]
     return Some(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
     #[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]

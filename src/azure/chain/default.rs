@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use super::selection::{Member, Selection};
 use super::{Chain, EnvironmentCredential, Link, developer};
+use crate::azure::entra::Settings;
 use crate::azure::{ManagedIdentityCredential, ManagedIdentityId, WorkloadIdentityCredential};
 use crate::environment::Environment;
+use crate::transport::Transport;
 use crate::{AccessToken, Credential, Error, SharedCredential, TenantId, TokenRequest};
 
 const NAME: &str = "DefaultAzureCredential";
@@ -101,6 +103,7 @@ impl fmt::Debug for DefaultAzureCredential {
 pub struct DefaultAzureCredentialBuilder {
     user_assigned: Option<ManagedIdentityId>,
     probe_timeout: Option<Duration>,
+    entra: Settings,
     environment: Option<Environment>,
 }
 
@@ -117,6 +120,14 @@ impl DefaultAzureCredentialBuilder {
     /// next credential is tried. Default: 1 second.
     pub fn probe_timeout(mut self, limit: Duration) -> Self {
         self.probe_timeout = Some(limit);
+        self
+    }
+
+    /// Sends to Entra through `transport`. Default: the
+    /// [built-in one](Transport::builder). Managed identities have one of their
+    /// own, which uses no proxy.
+    pub fn transport(mut self, transport: Transport) -> Self {
+        self.entra.transport = Some(transport);
         self
     }
 
@@ -160,11 +171,13 @@ impl DefaultAzureCredentialBuilder {
         match member {
             Member::Environment => Link::new(
                 name,
-                EnvironmentCredential::from_environment(environment).map(SharedCredential::new),
+                EnvironmentCredential::from_environment(environment, &self.entra)
+                    .map(SharedCredential::new),
             ),
             Member::WorkloadIdentity => Link::new(
                 name,
                 WorkloadIdentityCredential::builder()
+                    .with_settings(self.entra.clone())
                     .build_in(environment)
                     .map(SharedCredential::new),
             ),

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::azure::ClientSecretCredential;
+use crate::azure::entra::Settings;
+use crate::azure::{ClientCertificateCredential, ClientSecretCredential};
 use crate::environment::Environment;
 use crate::{AccessToken, Credential, Error, ErrorKind, TenantId, TokenRequest};
 
@@ -40,6 +41,7 @@ pub struct EnvironmentCredential(By);
 #[derive(Clone)]
 enum By {
     Secret(ClientSecretCredential),
+    Certificate(ClientCertificateCredential),
 }
 
 impl EnvironmentCredential {
@@ -51,13 +53,19 @@ impl EnvironmentCredential {
     /// missing, so that a chain goes on to its next credential;
     /// [`ErrorKind::Configuration`] when they are there but cannot be used.
     pub fn new() -> Result<Self, Error> {
-        Self::from_environment(&Environment::of_process())
+        Self::from_environment(&Environment::of_process(), &Settings::default())
     }
 
-    pub(in crate::azure) fn from_environment(environment: &Environment) -> Result<Self, Error> {
+    pub(in crate::azure) fn from_environment(
+        environment: &Environment,
+        settings: &Settings,
+    ) -> Result<Self, Error> {
         let is_set = |name: &str| environment.raw(name).is_some();
         let by = if IDS.into_iter().all(is_set) && is_set(SECRET) {
-            ClientSecretCredential::from_environment(environment).map(By::Secret)
+            ClientSecretCredential::from_environment(environment, settings.clone()).map(By::Secret)
+        } else if IDS.into_iter().all(is_set) && is_set(CERTIFICATE) {
+            ClientCertificateCredential::from_environment(environment, settings.clone())
+                .map(By::Certificate)
         } else {
             Err(incomplete(environment))
         };
@@ -90,12 +98,14 @@ impl Credential for EnvironmentCredential {
     async fn token(&self, request: &TokenRequest) -> Result<AccessToken, Error> {
         match &self.0 {
             By::Secret(credential) => credential.token(request).await,
+            By::Certificate(credential) => credential.token(request).await,
         }
     }
 
     fn tenant(&self, asked: &TenantId) -> Option<TenantId> {
         match &self.0 {
             By::Secret(credential) => credential.tenant(asked),
+            By::Certificate(credential) => credential.tenant(asked),
         }
     }
 }
@@ -104,6 +114,7 @@ impl fmt::Debug for EnvironmentCredential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let by: &dyn fmt::Debug = match &self.0 {
             By::Secret(credential) => credential,
+            By::Certificate(credential) => credential,
         };
         f.debug_tuple(NAME).field(by).finish()
     }
@@ -116,8 +127,11 @@ mod tests {
     #[test]
     fn variables_that_are_missing_are_listed() {
         let missing = |variables: &[(&str, &str)]| {
-            let error =
-                EnvironmentCredential::from_environment(&Environment::of(variables)).unwrap_err();
+            let error = EnvironmentCredential::from_environment(
+                &Environment::of(variables),
+                &Settings::default(),
+            )
+            .unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unavailable);
             assert_eq!(error.credential(), Some(NAME));
             error.message().to_owned()

@@ -99,10 +99,13 @@ impl ClientSecretCredential {
     /// [`ErrorKind::Unavailable`] with the names of those that are missing, so
     /// that a chain goes on to its next credential; else as [`new`](Self::new).
     pub fn from_env() -> Result<Self, Error> {
-        Self::from_environment(&Environment::of_process())
+        Self::from_environment(&Environment::of_process(), Settings::default())
     }
 
-    pub(in crate::azure) fn from_environment(environment: &Environment) -> Result<Self, Error> {
+    pub(in crate::azure) fn from_environment(
+        environment: &Environment,
+        settings: Settings,
+    ) -> Result<Self, Error> {
         let names = ["AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"];
         let values = [
             environment.text(names[0])?,
@@ -123,12 +126,8 @@ impl ClientSecretCredential {
             )
             .with_credential(NAME));
         };
-        let tenants = environment.text("AZURE_ADDITIONALLY_ALLOWED_TENANTS")?;
-        let tenants = tenants.iter().flat_map(|list| list.split(';'));
         Self::builder(tenant, client_id, secret)
-            .additionally_allowed_tenants(
-                tenants.map(str::trim).filter(|tenant| !tenant.is_empty()),
-            )
+            .with_settings(settings.with_tenants_of(environment)?)
             .build_in(environment)
     }
 }
@@ -312,10 +311,10 @@ mod tests {
 
     #[test]
     fn variables_that_are_missing_are_listed() {
-        let error = ClientSecretCredential::from_environment(&Environment::of(&[
-            ("AZURE_TENANT_ID", "contoso.com"),
-            ("AZURE_CLIENT_ID", ""),
-        ]))
+        let error = ClientSecretCredential::from_environment(
+            &Environment::of(&[("AZURE_TENANT_ID", "contoso.com"), ("AZURE_CLIENT_ID", "")]),
+            Settings::default(),
+        )
         .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(
@@ -329,16 +328,19 @@ mod tests {
     #[cfg(any(feature = "aws-lc-rs", feature = "ring"))]
     #[test]
     fn i10_the_environment_gives_a_credential_that_does_not_show_its_secret() {
-        let credential = ClientSecretCredential::from_environment(&Environment::of(&[
-            ("AZURE_TENANT_ID", "contoso.com"),
-            ("AZURE_CLIENT_ID", "app"),
-            ("AZURE_CLIENT_SECRET", "canary"),
-            ("AZURE_AUTHORITY_HOST", "login.microsoftonline.us"),
-            (
-                "AZURE_ADDITIONALLY_ALLOWED_TENANTS",
-                "other.com; third.com;",
-            ),
-        ]))
+        let credential = ClientSecretCredential::from_environment(
+            &Environment::of(&[
+                ("AZURE_TENANT_ID", "contoso.com"),
+                ("AZURE_CLIENT_ID", "app"),
+                ("AZURE_CLIENT_SECRET", "canary"),
+                ("AZURE_AUTHORITY_HOST", "login.microsoftonline.us"),
+                (
+                    "AZURE_ADDITIONALLY_ALLOWED_TENANTS",
+                    "other.com; third.com;",
+                ),
+            ]),
+            Settings::default(),
+        )
         .unwrap();
         let shown = format!("{credential:?}");
         assert!(shown.contains("login.microsoftonline.us"), "{shown}");

@@ -1,7 +1,9 @@
 //! Entra's token endpoint, version 2.
 
 mod assertion;
+mod certificate;
 mod claims;
+mod client_certificate;
 mod client_secret;
 pub(super) mod form;
 mod settings;
@@ -15,6 +17,10 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
 
+pub use self::certificate::ClientCertificate;
+pub use self::client_certificate::{
+    ClientCertificateCredential, ClientCertificateCredentialBuilder,
+};
 pub use self::client_secret::{ClientSecretCredential, ClientSecretCredentialBuilder};
 pub use self::workload_identity::{WorkloadIdentityCredential, WorkloadIdentityCredentialBuilder};
 
@@ -40,6 +46,12 @@ struct Application {
 }
 
 impl Application {
+    /// Where the application signs in for `request`.
+    fn endpoint(&self, request: &TokenRequest) -> Result<Uri, Error> {
+        let tenant = self.tenants.select(request.tenant())?;
+        self.authority.token_endpoint(tenant)
+    }
+
     /// A token of the application itself (RFC 6749 section 4.4), with `proof`
     /// among the fields. `secrets` are kept out of errors.
     async fn sign_in(
@@ -49,8 +61,8 @@ impl Application {
         secrets: &[&str],
     ) -> Result<AccessToken, Error> {
         request.audience().check()?;
+        let endpoint = self.endpoint(request)?;
         let tenant = self.tenants.select(request.tenant())?;
-        let endpoint = self.authority.token_endpoint(tenant)?;
         let form = self.form(request, proof)?;
 
         let runtime = request.runtime();

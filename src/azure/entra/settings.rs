@@ -41,6 +41,19 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// With the tenants that the environment allows besides.
+    pub(super) fn with_tenants_of(mut self, environment: &Environment) -> Result<Self, Error> {
+        let list = environment.text("AZURE_ADDITIONALLY_ALLOWED_TENANTS")?;
+        self.additionally_allowed_tenants.extend(
+            list.iter()
+                .flat_map(|list| list.split(';'))
+                .map(str::trim)
+                .filter(|tenant| !tenant.is_empty())
+                .map(str::to_owned),
+        );
+        Ok(self)
+    }
+
     pub(super) fn application(
         self,
         tenant: &str,

@@ -1,0 +1,82 @@
+//! Client assertions: tokens that an application signs itself (RFC 7523).
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use rustls::SignatureScheme;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::{Certificate, refuse};
+use crate::transport::sha256;
+use crate::uuid::uuid;
+use crate::{Error, Runtime};
+
+/// Far longer than the retries of an acquisition take.
+const LIFETIME: Duration = Duration::from_secs(600);
+
+/// What an assertion says.
+pub(in crate::azure::entra) struct Assertion<'a> {
+    pub(in crate::azure::entra) client_id: &'a str,
+    /// The token endpoint that it is for.
+    pub(in crate::azure::entra) audience: &'a str,
+    /// Whether Entra is sent the chain, for applications that trust a subject
+    /// name and an issuer instead of a certificate.
+    pub(in crate::azure::entra) with_chain: bool,
+}
+
+impl Assertion<'_> {
+    /// The assertion, signed with the key of `certificate` (PS256).
+    pub(in crate::azure::entra) fn sign(
+        &self,
+        certificate: &Certificate,
+        runtime: &dyn Runtime,
+    ) -> Result<Zeroizing<String>, Error> {
+        let now = runtime.now().wall;
+        certificate.check(now)?;
+        let digest = sha256(&certificate.chain[0])
+            .ok_or_else(|| refuse("needs SHA-256, which the crypto provider does not have"))?;
+        let mut header = json!({
+            "alg": "PS256",
+            "typ": "JWT",
+            "x5t#S256": URL_SAFE_NO_PAD.encode(digest),
+        });
+        if self.with_chain {
+            let chain: Vec<_> = certificate
+                .chain
+                .iter()
+                .map(|one| STANDARD.encode(one))
+                .collect();
+            header["x5c"] = json!(chain);
+        }
+        let seconds = |time: SystemTime| {
+            time.duration_since(UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_secs()
+        };
+        let claims = json!({
+            "aud": self.audience,
+            "iss": self.client_id,
+            "sub": self.client_id,
+            "jti": uuid(runtime.random(), runtime.random()),
+            "nbf": seconds(now),
+            "iat": seconds(now),
+            "exp": seconds(now) + LIFETIME.as_secs(),
+        });
+        let signed = format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode(header.to_string()),
+            URL_SAFE_NO_PAD.encode(claims.to_string())
+        );
+        let signature = certificate
+            .key
+            .choose_scheme(&[SignatureScheme::RSA_PSS_SHA256])
+            .and_then(|signer| signer.sign(signed.as_bytes()).ok())
+            .ok_or_else(|| refuse("has a key that cannot sign"))?;
+        Ok(Zeroizing::new(format!(
+            "{signed}.{}",
+            URL_SAFE_NO_PAD.encode(signature)
+        )))
+    }
+}

@@ -1,0 +1,299 @@
+//! Certificates that applications sign in with.
+
+mod container;
+mod jws;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use rustls::SignatureScheme;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SigningKey};
+use x509_cert::der::Decode as _;
+use zeroize::Zeroizing;
+
+pub(super) use self::jws::Assertion;
+
+use crate::azure::secret_file::{self, Bounds};
+use crate::transport::{Thumbprint, built_in_provider};
+use crate::{Error, ErrorKind};
+
+const FILE: Bounds = Bounds {
+    max_bytes: 256 * 1024,
+    follow_links: true,
+};
+
+/// Signatures of RSA keys of 2048 bits are as long as this. Entra takes no
+/// shorter ones.
+const LEAST_SIGNATURE_BYTES: usize = 256;
+
+/// A certificate with its private key, for
+/// [`ClientCertificateCredential`](super::ClientCertificateCredential).
+///
+/// ```no_run
+/// use tower_bearer::azure::{ClientCertificate, ClientCertificateCredential};
+///
+/// # fn main() -> Result<(), tower_bearer::Error> {
+/// # let password = String::new();
+/// let certificate = ClientCertificate::from_file("/run/secrets/client.pem")
+///     .with_password(password);
+/// let credential =
+///     ClientCertificateCredential::new("contoso.onmicrosoft.com", "app-id", certificate)?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # What it may be
+///
+/// - PEM: one private key (PKCS#8, PKCS#1, or PKCS#8 that is encrypted by PBES2)
+///   and one or more certificates, in any order. The certificate of the key is
+///   found among them, the others are its chain.
+/// - PKCS#12 (`.pfx`), with the feature `pkcs12`.
+///
+/// Which of them it is shows by its content. Entra takes RSA keys of 2048 bits
+/// or more.
+#[derive(Clone)]
+pub struct ClientCertificate {
+    source: Source,
+    password: Option<Zeroizing<String>>,
+}
+
+#[derive(Clone)]
+enum Source {
+    Bytes(Arc<Zeroizing<Vec<u8>>>),
+    File(PathBuf),
+}
+
+impl ClientCertificate {
+    /// A certificate from the content of a PEM or PKCS#12 file.
+    #[must_use]
+    pub fn from_bytes(content: impl Into<Vec<u8>>) -> Self {
+        Self {
+            source: Source::Bytes(Arc::new(Zeroizing::new(content.into()))),
+            password: None,
+        }
+    }
+
+    /// A certificate from a PEM or PKCS#12 file of at most 256 KiB.
+    ///
+    /// The file is read when the credential is made, and again for each token
+    /// request: when it has changed, the new certificate is used. If that one
+    /// cannot be used, the old one is, for as long as Entra takes it.
+    ///
+    /// Keep the file readable by the user of the program alone.
+    #[must_use]
+    pub fn from_file(path: impl Into<PathBuf>) -> Self {
+        Self {
+            source: Source::File(path.into()),
+            password: None,
+        }
+    }
+
+    /// The password that the private key, or the PKCS#12 file, is encrypted
+    /// with.
+    #[must_use]
+    pub fn with_password(mut self, password: impl Into<String>) -> Self {
+        self.password = Some(Zeroizing::new(password.into()));
+        self
+    }
+}
+
+impl fmt::Debug for ClientCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("ClientCertificate");
+        match &self.source {
+            Source::Bytes(bytes) => debug.field("bytes", &bytes.len()),
+            Source::File(path) => debug.field("path", path),
+        };
+        debug.finish_non_exhaustive()
+    }
+}
+
+/// A certificate that is ready to sign with, and where a newer one would be.
+pub(super) struct Holder {
+    file: Option<PathBuf>,
+    password: Option<Zeroizing<String>>,
+    newest: Mutex<Newest>,
+}
+
+struct Newest {
+    content: Arc<Zeroizing<Vec<u8>>>,
+    certificate: Arc<Certificate>,
+    /// Why what is in the file now is not used.
+    problem: Option<Error>,
+}
+
+impl Holder {
+    /// Reads `certificate`, on the thread that calls it.
+    pub(super) fn new(certificate: ClientCertificate) -> Result<Self, Error> {
+        let (content, file) = match certificate.source {
+            Source::Bytes(content) => (content, None),
+            Source::File(path) => {
+                let content = secret_file::read_now(&path, FILE)
+                    .map_err(|problem| unreadable(&path, &problem))?;
+                (Arc::new(content), Some(path))
+            }
+        };
+        let password = certificate.password;
+        let parsed = Certificate::parse(&content, password.as_deref().map(String::as_str))
+            .map_err(|error| in_file(file.as_deref(), error))?;
+        Ok(Self {
+            file,
+            password,
+            newest: Mutex::new(Newest {
+                content,
+                certificate: Arc::new(parsed),
+                problem: None,
+            }),
+        })
+    }
+
+    /// The newest certificate that can be used, and why it is not the one that
+    /// lies in the file, if it is not.
+    pub(super) async fn newest(&self) -> (Arc<Certificate>, Option<Error>) {
+        let Some(path) = &self.file else {
+            let newest = self.lock();
+            return (Arc::clone(&newest.certificate), None);
+        };
+        let read = secret_file::read(path.clone(), FILE).await;
+        let mut newest = self.lock();
+        match read {
+            Err(problem) => newest.problem = Some(unreadable(path, &problem)),
+            Ok(content) if *content == **newest.content => newest.problem = None,
+            Ok(content) => {
+                let password = self.password.as_deref().map(String::as_str);
+                match Certificate::parse(&content, password) {
+                    Ok(certificate) => {
+                        *newest = Newest {
+                            content: Arc::new(content),
+                            certificate: Arc::new(certificate),
+                            problem: None,
+                        };
+                    }
+                    Err(error) => newest.problem = Some(in_file(Some(path), error)),
+                }
+            }
+        }
+        (Arc::clone(&newest.certificate), newest.problem.clone())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Newest> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn in_file(path: Option<&Path>, error: Error) -> Error {
+    match path {
+        Some(path) => error.in_context(&format!("the file {}", path.display())),
+        None => error,
+    }
+}
+
+fn unreadable(path: &Path, problem: &secret_file::Unreadable) -> Error {
+    Error::new(
+        ErrorKind::Configuration,
+        format!("the certificate file {} {problem}", path.display()),
+    )
+    .with_advice("give the path of a PEM or PFX file with certificate and private key")
+}
+
+/// A certificate and its key.
+pub(super) struct Certificate {
+    key: Arc<dyn SigningKey>,
+    /// The own one first.
+    chain: Vec<CertificateDer<'static>>,
+    thumbprint: Thumbprint,
+    not_before: SystemTime,
+    not_after: SystemTime,
+}
+
+impl Certificate {
+    fn parse(content: &[u8], password: Option<&str>) -> Result<Self, Error> {
+        let (key, certificates) = container::open(content, password)?;
+        Self::new(key, certificates)
+    }
+
+    fn new(
+        key: PrivateKeyDer<'static>,
+        mut certificates: Vec<CertificateDer<'static>>,
+    ) -> Result<Self, Error> {
+        let provider = built_in_provider().ok_or_else(|| {
+            refuse("needs a crypto provider to sign with")
+                .with_advice("enable the feature aws-lc-rs or ring of tower-bearer")
+        })?;
+        let key = provider
+            .key_provider
+            .load_private_key(key)
+            .map_err(|_| refuse("has a private key that cannot be read").with_advice(RSA_KEY))?;
+        let signature = key
+            .choose_scheme(&[SignatureScheme::RSA_PSS_SHA256])
+            .ok_or_else(|| refuse("has a private key that is no RSA key").with_advice(RSA_KEY))?
+            .sign(b"")
+            .map_err(|_| refuse("has a private key that cannot sign").with_advice(RSA_KEY))?;
+        if signature.len() < LEAST_SIGNATURE_BYTES {
+            return Err(refuse("has a key of less than 2048 bits").with_advice(RSA_KEY));
+        }
+        let own = certificates
+            .iter()
+            .position(|one| {
+                CertifiedKey::new(vec![one.clone()], Arc::clone(&key))
+                    .keys_match()
+                    .is_ok()
+            })
+            .ok_or_else(|| {
+                refuse("has no certificate of its private key")
+                    .with_advice("put the certificate that was made for the key into the file")
+            })?;
+        certificates[..=own].rotate_right(1);
+        let parsed = x509_cert::Certificate::from_der(&certificates[0])
+            .map_err(|_| refuse("has a certificate that cannot be read"))?;
+        let validity = parsed.tbs_certificate.validity;
+        Ok(Self {
+            thumbprint: Thumbprint::of(&certificates[0]),
+            key,
+            chain: certificates,
+            not_before: validity.not_before.to_system_time(),
+            not_after: validity.not_after.to_system_time(),
+        })
+    }
+
+    pub(super) fn thumbprint(&self) -> Thumbprint {
+        self.thumbprint
+    }
+
+    /// Whether it may be used at `now`.
+    pub(super) fn check(&self, now: SystemTime) -> Result<(), Error> {
+        let days = |later: SystemTime, earlier: SystemTime| {
+            later.duration_since(earlier).unwrap_or_default().as_secs() / 86_400
+        };
+        if now > self.not_after {
+            return Err(refuse(&format!(
+                "{:?} has expired on {}, {} days ago",
+                self.thumbprint,
+                httpdate::fmt_http_date(self.not_after),
+                days(now, self.not_after)
+            ))
+            .with_advice("renew it, and upload the new one to the app registration"));
+        }
+        if now < self.not_before {
+            return Err(refuse(&format!(
+                "{:?} is not valid before {}",
+                self.thumbprint,
+                httpdate::fmt_http_date(self.not_before)
+            ))
+            .with_advice("check the clock of this machine"));
+        }
+        Ok(())
+    }
+}
+
+const RSA_KEY: &str = "Entra takes RSA keys of 2048 bits or more";
+
+fn refuse(problem: &str) -> Error {
+    Error::new(
+        ErrorKind::Configuration,
+        format!("the client certificate {problem}"),
+    )
+}
