@@ -240,6 +240,13 @@ impl TokenRequest {
         self.ahead_of_need
     }
 
+    /// A request for `audience` with the same runtime, and nothing else of
+    /// this one.
+    #[cfg(feature = "azure")]
+    pub(crate) fn for_audience(&self, audience: Audience) -> Self {
+        Self::new(audience).with_runtime(Arc::clone(&self.runtime))
+    }
+
     /// Takes time and randomness from `runtime`.
     #[must_use]
     pub fn with_runtime(mut self, runtime: Arc<dyn Runtime>) -> Self {

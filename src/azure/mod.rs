@@ -9,6 +9,7 @@ mod connection_string;
 #[cfg(feature = "developer-tools")]
 mod developer;
 mod entra;
+mod key_vault_certificate;
 mod managed_identity;
 mod provider;
 mod secret_file;

@@ -9,9 +9,10 @@ use zeroize::Zeroizing;
 use super::chain::{Chain, Link, developer};
 use super::connection_string::{ConnectionString, DeveloperTool, Identity, RetryTimeout};
 use super::entra::Settings;
+use super::key_vault_certificate::KeyVaultCertificateCredential;
 use super::{
-    ClientSecretCredential, Cloud, ManagedIdentityCredential, ManagedIdentityId,
-    WorkloadIdentityCredential,
+    ClientCertificate, ClientCertificateCredential, ClientSecretCredential, Cloud,
+    ManagedIdentityCredential, ManagedIdentityId, WorkloadIdentityCredential,
 };
 use crate::environment::Environment;
 use crate::runtime::{Runtime, TokioRuntime};
@@ -348,9 +349,6 @@ impl TokenProviderBuilder {
         identity: &Identity,
         environment: &Environment,
     ) -> Result<SharedCredential, Error> {
-        if let Some(error) = identity.unsupported() {
-            return Err(error);
-        }
         Ok(match identity {
             Identity::Developer { tool, tenant } => {
                 developer::credential(*tool, tenant.as_ref(), environment)?
@@ -385,7 +383,50 @@ impl TokenProviderBuilder {
                 }
                 builder.build_in(environment).map(SharedCredential::new)?
             }
-            _ => return Err(Error::new(ErrorKind::Configuration, "not yet")),
+            Identity::CertificateFile {
+                tenant,
+                client_id,
+                path,
+                password,
+            } => {
+                let mut certificate = ClientCertificate::from_file(path);
+                if let Some(password) = password {
+                    certificate = certificate.with_password(password.as_str());
+                }
+                // As AppAuthentication does it, for applications that trust a
+                // subject name and an issuer.
+                ClientCertificateCredential::builder(tenant.as_str(), client_id, certificate)
+                    .with_settings(self.entra.clone())
+                    .send_certificate_chain(true)
+                    .build_in(environment)
+                    .map(SharedCredential::new)?
+            }
+            Identity::VaultCertificate {
+                secret_identifier,
+                client_id,
+                tenant,
+                vault_identity,
+                retry_timeout,
+            } => {
+                let reader = self.found(vault_identity.as_deref(), *retry_timeout, environment);
+                KeyVaultCertificateCredential::new(
+                    secret_identifier,
+                    client_id,
+                    tenant.clone(),
+                    reader,
+                    self.entra.clone(),
+                    environment,
+                )
+                .map(SharedCredential::new)?
+            }
+            Identity::CurrentUser | Identity::StoreCertificate { .. } => {
+                return Err(identity.unsupported().unwrap_or_else(|| {
+                    Error::new(
+                        ErrorKind::Configuration,
+                        "this library cannot sign in as the connection string says",
+                    )
+                }));
+            }
         })
     }
 

@@ -132,7 +132,7 @@ impl Holder {
             Source::Bytes(content) => (content, None),
             Source::File(path) => {
                 let content = secret_file::read_now(&path, FILE)
-                    .map_err(|problem| unreadable(&path, &problem))?;
+                    .map_err(|problem| unreadable(&path, problem))?;
                 (Arc::new(content), Some(path))
             }
         };
@@ -160,7 +160,7 @@ impl Holder {
         let read = secret_file::read(path.clone(), FILE).await;
         let mut newest = self.lock();
         match read {
-            Err(problem) => newest.problem = Some(unreadable(path, &problem)),
+            Err(problem) => newest.problem = Some(unreadable(path, problem)),
             Ok(content) if *content == **newest.content => newest.problem = None,
             Ok(content) => {
                 let password = self.password.as_deref().map(String::as_str);
@@ -191,7 +191,7 @@ fn in_file(path: Option<&Path>, error: Error) -> Error {
     }
 }
 
-fn unreadable(path: &Path, problem: &secret_file::Unreadable) -> Error {
+fn unreadable(path: &Path, problem: secret_file::Unreadable) -> Error {
     Error::new(
         ErrorKind::Configuration,
         format!("the certificate file {} {problem}", path.display()),
