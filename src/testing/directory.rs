@@ -66,7 +66,10 @@ impl ManagedIdentity {
 pub(super) struct Application {
     pub(super) tenant: String,
     pub(super) client_id: String,
-    pub(super) client_secret: String,
+    /// None if it has only certificates.
+    pub(super) client_secret: Option<String>,
+    /// As DER.
+    pub(super) certificates: Vec<Vec<u8>>,
     pub(super) object_id: String,
 }
 
@@ -107,14 +110,37 @@ impl Directory {
 
     /// Registers an application, or gives one a new secret.
     pub(super) fn register(&mut self, tenant: &str, client_id: &str, client_secret: &str) {
-        self.applications
-            .retain(|known| !(known.is_in(tenant) && known.has_id(client_id)));
-        self.applications.push(Application {
-            tenant: tenant.to_owned(),
-            client_id: client_id.to_owned(),
-            client_secret: client_secret.to_owned(),
-            object_id: uuid_of(&["object", tenant, client_id]),
+        self.registered(tenant, client_id).client_secret = Some(client_secret.to_owned());
+    }
+
+    /// Registers an application, or gives one further certificates.
+    pub(super) fn register_certificates(
+        &mut self,
+        tenant: &str,
+        client_id: &str,
+        certificates: Vec<Vec<u8>>,
+    ) {
+        self.registered(tenant, client_id)
+            .certificates
+            .extend(certificates);
+    }
+
+    fn registered(&mut self, tenant: &str, client_id: &str) -> &mut Application {
+        let known = self
+            .applications
+            .iter()
+            .position(|known| known.is_in(tenant) && known.has_id(client_id));
+        let at = known.unwrap_or_else(|| {
+            self.applications.push(Application {
+                tenant: tenant.to_owned(),
+                client_id: client_id.to_owned(),
+                client_secret: None,
+                certificates: Vec::new(),
+                object_id: uuid_of(&["object", tenant, client_id]),
+            });
+            self.applications.len() - 1
         });
+        &mut self.applications[at]
     }
 
     pub(super) fn has_tenant(&self, tenant: &str) -> bool {
@@ -200,7 +226,7 @@ mod tests {
         directory.register("t", "a", "old");
         directory.register("T", "A", "new");
         let application = directory.application("t", "a").unwrap();
-        assert_eq!(application.client_secret, "new");
+        assert_eq!(application.client_secret.as_deref(), Some("new"));
         assert!(directory.application("u", "a").is_none());
     }
 }

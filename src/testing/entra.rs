@@ -5,6 +5,8 @@ use std::io;
 use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
+use super::assertion::Expected;
+use super::directory::Application;
 use super::imds::is_resource;
 use super::record::{Endpoint, RecordedRequest};
 use super::state::State;
@@ -177,13 +179,7 @@ fn understand<'a>(
     }
     let client_id = required("client_id")?;
     let scope = required("scope")?;
-    let Some(secret) = form.filled("client_secret") else {
-        return Err(Refusal::new(
-            "invalid_client",
-            7_000_218,
-            "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.",
-        ));
-    };
+    let proof = Proof::of(form)?;
     let audience = scope
         .strip_suffix("/.default")
         .filter(|resource| !scope.contains(' ') && is_resource(resource))
@@ -217,15 +213,7 @@ fn understand<'a>(
             ),
         ));
     };
-    if application.client_secret != secret {
-        return Err(Refusal::new(
-            "invalid_client",
-            7_000_215,
-            format!(
-                "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '{client_id}'."
-            ),
-        ));
-    }
+    proof.check(state, application)?;
     Ok(Granted {
         audience,
         tenant: application.tenant.clone(),
@@ -233,6 +221,67 @@ fn understand<'a>(
         object_id: application.object_id.clone(),
         claims,
     })
+}
+
+/// What an application proves itself by.
+enum Proof<'a> {
+    Secret(&'a str),
+    Assertion(&'a str),
+}
+
+impl<'a> Proof<'a> {
+    fn of(form: &'a Parameters) -> Result<Self, Refusal> {
+        const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+        match (
+            form.filled("client_secret"),
+            form.filled("client_assertion"),
+        ) {
+            (Some(secret), None) => Ok(Self::Secret(secret)),
+            (None, Some(assertion)) => {
+                if form.filled("client_assertion_type") != Some(JWT_BEARER) {
+                    return Err(Refusal::new(
+                        "invalid_request",
+                        90_023,
+                        "The 'client_assertion_type' parameter is missing or not supported.",
+                    ));
+                }
+                Ok(Self::Assertion(assertion))
+            }
+            (Some(_), Some(_)) => Err(Refusal::new(
+                "invalid_request",
+                90_023,
+                "Only one of 'client_assertion' and 'client_secret' may be given.",
+            )),
+            (None, None) => Err(Refusal::new(
+                "invalid_client",
+                7_000_218,
+                "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.",
+            )),
+        }
+    }
+
+    fn check(&self, state: &State, application: &Application) -> Result<(), Refusal> {
+        let client_id = &application.client_id;
+        match self {
+            Self::Secret(secret) if application.client_secret.as_deref() == Some(*secret) => Ok(()),
+            Self::Secret(_) => Err(Refusal::new(
+                "invalid_client",
+                7_000_215,
+                format!(
+                    "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '{client_id}'."
+                ),
+            )),
+            Self::Assertion(assertion) => Expected {
+                client_id,
+                tenant: &application.tenant,
+                certificates: &application.certificates,
+                now: state.now(),
+            }
+            .check(assertion)
+            .map_err(|(code, text)| Refusal::new("invalid_client", code, text)),
+        }
+    }
 }
 
 /// The `claims` parameter (section 5.5 of `OpenID` Connect Core).

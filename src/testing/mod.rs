@@ -115,9 +115,11 @@
 //! ```
 
 mod app_service;
+mod assertion;
 mod azure;
 mod azure_arc;
 mod builder;
+mod certificates;
 mod client;
 mod cloud_shell;
 mod directory;
