@@ -261,7 +261,8 @@ async fn what_has_just_failed_is_not_asked_twice_in_a_search() {
     let chain = chain(&[&first, &second, &third]);
     secret(&chain).await.unwrap();
     second.answers(Answer::TakesSeconds(3, ErrorKind::Unavailable));
-    (first.asked(), second.asked());
+    first.asked();
+    second.asked();
     let error = secret(&chain).await.unwrap_err();
     assert_eq!((first.asked(), second.asked(), third.asked()), (1, 1, 1));
     let took: Vec<_> = error

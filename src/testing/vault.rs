@@ -90,6 +90,15 @@ impl Vault {
         lock(&self.vault.secrets).set(name, value, now, version, &Map::new());
     }
 
+    /// Sets the secret behind a certificate: certificate and private key as PEM,
+    /// with the content type that says so.
+    pub fn set_certificate(&self, name: &str, pem: &str) {
+        let (now, version) = (self.state.now(), self.state.runtime.random());
+        let mut besides = Map::new();
+        besides.insert("contentType".to_owned(), "application/x-pem-file".into());
+        lock(&self.vault.secrets).set(name, pem, now, version, &besides);
+    }
+
     /// The current value of a secret, such as one that the program under test
     /// has set.
     #[must_use]

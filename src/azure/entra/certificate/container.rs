@@ -29,20 +29,20 @@ pub(super) fn open(content: &[u8], password: Option<&str>) -> Result<Opened, Err
 }
 
 fn open_pem(content: &[u8], password: Option<&str>) -> Result<Opened, Error> {
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(content)
-        .collect::<Result<_, _>>()
-        .map_err(|_| refuse("is broken PEM"))?;
-    if certificates.is_empty() {
-        return Err(refuse("has no certificate")
-            .with_advice("put the certificate into the file, beside its private key"));
-    }
     if contains(content, "Proc-Type: 4,ENCRYPTED") {
         return Err(refuse("has a key with an encryption of old")
             .with_advice("convert it: openssl pkcs8 -topk8 -in OLD -out NEW"));
     }
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(content)
+        .collect::<Result<_, _>>()
+        .map_err(|_| broken())?;
+    if certificates.is_empty() {
+        return Err(refuse("has no certificate")
+            .with_advice("put the certificate into the file, beside its private key"));
+    }
     let mut keys: Vec<_> = PrivateKeyDer::pem_slice_iter(content)
         .collect::<Result<_, _>>()
-        .map_err(|_| refuse("is broken PEM"))?;
+        .map_err(|_| broken())?;
     keys.extend(decrypt(content, password)?);
     let mut keys = keys.into_iter();
     match (keys.next(), keys.next()) {
@@ -52,6 +52,10 @@ fn open_pem(content: &[u8], password: Option<&str>) -> Result<Opened, Error> {
         (None, _) => Err(refuse("has no private key")
             .with_advice("put the private key into the file, beside its certificate")),
     }
+}
+
+fn broken() -> Error {
+    refuse("is broken PEM").with_advice("see whether the file is whole")
 }
 
 fn contains(content: &[u8], text: &str) -> bool {
@@ -67,7 +71,6 @@ fn decrypt(content: &[u8], password: Option<&str>) -> Result<Vec<PrivateKeyDer<'
     let mut keys = Vec::new();
     let mut rest = &*text;
     while let Some(at) = rest.find(begin) {
-        let broken = || refuse("is broken PEM");
         let length = rest[at..].find(end).ok_or_else(broken)? + end.len();
         let pem = &rest[at..at + length];
         rest = &rest[at + length..];

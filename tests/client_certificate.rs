@@ -1,0 +1,472 @@
+//! `ClientCertificateCredential`: what it signs, which files it takes, and what
+//! it says of others.
+#![cfg(all(unix, feature = "azure", feature = "aws-lc-rs"))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    missing_docs
+)]
+
+#[path = "support/certificates.rs"]
+mod certificates;
+#[path = "support/loopback.rs"]
+mod loopback;
+#[path = "support/scripted.rs"]
+mod scripted;
+#[path = "support/tool_stub.rs"]
+mod tool_stub;
+
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use certificates::Made;
+use loopback::in_own_process;
+use pkcs8::der::Decode as _;
+use scripted::{Reply, Script, reply, token};
+use serde_json::Value;
+use tool_stub::Folder;
+use tower_bearer::azure::{
+    ClientCertificate, ClientCertificateCredential, ClientCertificateCredentialBuilder,
+};
+use tower_bearer::testing::{Azure, ManualRuntime};
+use tower_bearer::{Credential as _, Error, ErrorKind, TokenRequest, Transport};
+
+fn vault() -> TokenRequest {
+    TokenRequest::new("https://vault.azure.net")
+}
+
+fn builder(pem: &str) -> ClientCertificateCredentialBuilder {
+    ClientCertificateCredential::builder(
+        "contoso.com",
+        "app-id",
+        ClientCertificate::from_bytes(pem),
+    )
+}
+
+fn refused(content: impl Into<Vec<u8>>, password: Option<&str>) -> Error {
+    let mut certificate = ClientCertificate::from_bytes(content);
+    if let Some(password) = password {
+        certificate = certificate.with_password(password);
+    }
+    let error = ClientCertificateCredential::builder("contoso.com", "app-id", certificate)
+        .transport(Script::new([]).transport())
+        .build()
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+    assert!(!format!("{error} {error:?}").contains("canary"), "{error}");
+    error
+}
+
+/// Header and claims of the assertion that was sent.
+fn assertion(script: &Script, at: usize) -> (Value, Value) {
+    let assertion = script.seen()[at].field("client_assertion").unwrap();
+    let parts: Vec<_> = assertion.split('.').collect();
+    assert_eq!(parts.len(), 3);
+    let read = |part| serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap();
+    (read(parts[0]), read(parts[1]))
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_request_is_as_entra_wants_it() {
+    let made = Made::new();
+    let script = Script::new([token()]);
+    let credential = builder(&made.pem())
+        .transport(script.transport())
+        .build()
+        .unwrap();
+    let runtime = ManualRuntime::with_seed(7);
+    let request = vault().with_runtime(Arc::new(runtime));
+    let token = credential.token(&request).await.unwrap();
+
+    let seen = &script.seen()[0];
+    assert_eq!(
+        seen.uri,
+        "https://login.microsoftonline.com/contoso.com/oauth2/v2.0/token"
+    );
+    let names: Vec<_> = seen.fields().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(
+        names,
+        [
+            "grant_type",
+            "client_id",
+            "scope",
+            "client_assertion_type",
+            "client_assertion"
+        ]
+    );
+    let (header, claims) = assertion(&script, 0);
+    assert_eq!(header["alg"], "PS256");
+    assert_eq!(header["typ"], "JWT");
+    assert!(header.get("x5c").is_none() && header.get("kid").is_none());
+    let now = request
+        .runtime()
+        .now()
+        .wall
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    assert_eq!(claims["aud"], seen.uri.to_string());
+    assert_eq!(claims["iss"], "app-id");
+    assert_eq!(claims["sub"], "app-id");
+    assert_eq!(claims["nbf"], now);
+    assert_eq!(claims["exp"], now + 600);
+    assert_eq!(claims["jti"].as_str().unwrap().len(), 36);
+
+    assert_eq!(token.credential(), "ClientCertificateCredential");
+    let thumbprint = token.principal().certificate_thumbprint().unwrap();
+    assert_eq!(thumbprint.len(), 40);
+    assert!(
+        token.principal().to_string().ends_with(&format!(
+            "TenantId:contoso.com CertificateThumbprint:{thumbprint}"
+        )),
+        "{}",
+        token.principal()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_request_has_an_assertion_of_its_own_and_the_chain_on_request() {
+    let (own, other) = (Made::new(), Made::elliptic());
+    // The own certificate may be anywhere.
+    let pem = format!("{}{}{}", other.certificate, own.key, own.certificate);
+    let script = Script::new([token()]);
+    let credential = builder(&pem)
+        .send_certificate_chain(true)
+        .transport(script.transport())
+        .build()
+        .unwrap();
+    let request = vault().with_runtime(Arc::new(ManualRuntime::with_seed(7)));
+    for _ in 0..2 {
+        credential.token(&request).await.unwrap();
+    }
+    let ((header, first), (_, second)) = (assertion(&script, 0), assertion(&script, 1));
+    assert_ne!(first["jti"], second["jti"]);
+    let chain: Vec<_> = header["x5c"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| STANDARD.decode(one.as_str().unwrap()).unwrap())
+        .collect();
+    let der = |made: &Made| {
+        let body: String = made
+            .certificate
+            .lines()
+            .filter(|line| !line.starts_with('-'))
+            .collect();
+        STANDARD.decode(body).unwrap()
+    };
+    assert_eq!(chain, [der(&own), der(&other)]);
+}
+
+#[tokio::test]
+async fn the_embedded_entra_accepts_it_as_strict_as_it_is() {
+    let azure = Azure::start().await.unwrap();
+    let (made, stranger) = (Made::new(), Made::new());
+    azure
+        .register_certificate(azure.tenant_id(), "app-id", &made.certificate)
+        .unwrap();
+    let credential = |made: &Made, client_id: &str| {
+        ClientCertificateCredential::builder(
+            azure.tenant_id(),
+            client_id,
+            ClientCertificate::from_bytes(made.pem()),
+        )
+        .send_certificate_chain(true)
+        .transport(Transport::new(azure.http_client()))
+        .build()
+        .unwrap()
+    };
+    let token = credential(&made, "app-id").token(&vault()).await.unwrap();
+    assert_eq!(token.principal().app_id(), Some("app-id"));
+
+    let error = credential(&stranger, "app-id")
+        .token(&vault())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Rejected);
+    assert_eq!(error.aadsts_codes(), [700_027]);
+    assert_eq!(error.oauth_error(), Some("invalid_client"));
+    assert!(error.advice().unwrap().contains("certificate"), "{error}");
+
+    let error = credential(&made, "another-app")
+        .token(&vault())
+        .await
+        .unwrap_err();
+    assert_eq!(error.aadsts_codes(), [700_016]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r30_a_file_that_changes_is_used_at_once_unless_it_is_bad() {
+    let folder = Folder::new();
+    let (first, second) = (Made::new(), Made::new());
+    let path = folder.write("client.pem", first.pem());
+    let refusal = || {
+        reply(
+            401,
+            r#"{"error":"invalid_client","error_description":"AADSTS700027: not registered","error_codes":[700027]}"#,
+        )
+    };
+    let script = Script::new([token(), token(), token(), token(), refusal()]);
+    let credential = ClientCertificateCredential::builder(
+        "contoso.com",
+        "app-id",
+        ClientCertificate::from_file(path),
+    )
+    .transport(script.transport())
+    .build()
+    .unwrap();
+    let request = vault().with_runtime(Arc::new(ManualRuntime::with_seed(1)));
+    let named = async |at: usize| {
+        credential.token(&request).await.unwrap();
+        assertion(&script, at).0["x5t#S256"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let by_first = named(0).await;
+    folder.write("client.pem", second.pem());
+    let by_second = named(1).await;
+    assert_ne!(by_first, by_second);
+
+    folder.write("client.pem", &second.pem()[..700]);
+    assert_eq!(named(2).await, by_second);
+    std::fs::remove_file(folder.at("client.pem")).unwrap();
+    assert_eq!(named(3).await, by_second);
+
+    // Only when the old one is refused is there anything to complain of.
+    let error = credential.token(&request).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Rejected);
+    assert!(
+        error.message().contains("a newer one is not used: ")
+            && error.message().contains("client.pem does not exist"),
+        "{error}"
+    );
+    assert_eq!(script.requests(), 5);
+}
+
+#[test]
+fn files_that_are_no_certificate_with_its_key_are_told_apart() {
+    let (made, other) = (Made::new(), Made::new());
+    let says = |error: Error, words: &str| assert!(error.to_string().contains(words), "{error}");
+    says(refused("", None), "neither PEM nor PKCS#12");
+    says(refused("canary", None), "neither PEM nor PKCS#12");
+    says(refused(made.key.as_str(), None), "no certificate");
+    says(refused(made.certificate.as_str(), None), "no private key");
+    says(
+        refused(format!("{}{}", made.pem(), other.key), None),
+        "more than one private key",
+    );
+    says(
+        refused(format!("{}{}", made.key, other.certificate), None),
+        "no certificate of its private key",
+    );
+    says(refused(Made::elliptic().pem(), None), "no RSA key");
+    says(refused(&made.pem().as_bytes()[..300], None), "certificate");
+    let old = made.pem().replace(
+        "-----BEGIN PRIVATE KEY-----\n",
+        "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\n",
+    );
+    says(refused(old, None), "openssl pkcs8 -topk8");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_out_of_its_time_is_told_with_the_date() {
+    for (from, until, words) in [
+        (2001, 2002, "has expired on Tue, 01 Jan 2002"),
+        (2090, 2091, "is not valid before Sun, 01 Jan 2090"),
+    ] {
+        let script = Script::new([token()]);
+        let credential = builder(&Made::valid(from, until).pem())
+            .transport(script.transport())
+            .build()
+            .unwrap();
+        let error = credential.token(&vault()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.message().contains(words), "{error}");
+        assert_eq!(script.requests(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_encrypted_key_needs_its_password() {
+    const PASSWORD: &str = "canary ünd blank";
+    let made = Made::new();
+    let (_, document) = pkcs8::SecretDocument::from_pem(&made.key).unwrap();
+    let info = pkcs8::PrivateKeyInfo::from_der(document.as_bytes()).unwrap();
+    let parameters =
+        pkcs8::pkcs5::pbes2::Parameters::pbkdf2_sha256_aes256cbc(1_000, &[7; 16], &[9; 16])
+            .unwrap();
+    let encrypted = info
+        .encrypt_with_params(parameters, PASSWORD)
+        .unwrap()
+        .to_pem("ENCRYPTED PRIVATE KEY", pkcs8::LineEnding::LF)
+        .unwrap();
+    let pem = format!("{}{}", made.certificate, *encrypted);
+
+    let script = Script::new([token()]);
+    let certificate = ClientCertificate::from_bytes(pem.as_str()).with_password(PASSWORD);
+    assert!(!format!("{certificate:?}").contains("canary"));
+    let credential = ClientCertificateCredential::builder("contoso.com", "app-id", certificate)
+        .transport(script.transport())
+        .build()
+        .unwrap();
+    let request = vault().with_runtime(Arc::new(ManualRuntime::with_seed(1)));
+    credential.token(&request).await.unwrap();
+
+    let error = refused(pem.as_str(), None);
+    assert!(
+        error.to_string().contains("no password is given"),
+        "{error}"
+    );
+    let error = refused(pem.as_str(), Some("canary"));
+    assert!(error.to_string().contains("does not open"), "{error}");
+}
+
+#[test]
+fn pkcs12_is_taken_with_its_feature_and_named_without() {
+    const PASSWORD: &str = "canary";
+    let made = Made::new();
+    let (_, key) = pkcs8::SecretDocument::from_pem(&made.key).unwrap();
+    let (_, certificate) = pkcs8::Document::from_pem(&made.certificate).unwrap();
+    let chain = p12_keystore::PrivateKeyChain::new(
+        vec![1_u8],
+        p12_keystore::PrivateKey::from_der(key.as_bytes()).unwrap(),
+        [p12_keystore::Certificate::from_der(certificate.as_bytes()).unwrap()],
+    );
+    let mut store = p12_keystore::KeyStore::new();
+    store.add_entry("app", p12_keystore::KeyStoreEntry::PrivateKeyChain(chain));
+    for algorithm in [
+        p12_keystore::EncryptionAlgorithm::PbeWithHmacSha256AndAes256,
+        p12_keystore::EncryptionAlgorithm::PbeWithShaAnd40BitRc4Cbc,
+        p12_keystore::EncryptionAlgorithm::PbeWithShaAnd3KeyTripleDesCbc,
+    ] {
+        let pfx = store
+            .writer(PASSWORD)
+            .encryption_algorithm(algorithm)
+            .write()
+            .unwrap();
+        if cfg!(feature = "pkcs12") {
+            let certificate = ClientCertificate::from_bytes(pfx.clone()).with_password(PASSWORD);
+            ClientCertificateCredential::builder("contoso.com", "app-id", certificate)
+                .transport(Script::new([]).transport())
+                .build()
+                .unwrap();
+            let error = refused(pfx, Some("wrong"));
+            assert!(error.to_string().contains("check the password"), "{error}");
+        } else {
+            let error = refused(pfx, Some(PASSWORD));
+            assert!(error.to_string().contains("feature pkcs12"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn t21_what_is_no_file_of_a_fitting_size_is_refused() {
+    let folder = Folder::new();
+    folder.folder("folder");
+    folder.write("large", "canary".repeat(100_000));
+    let link = folder.at("link");
+    std::os::unix::fs::symlink(folder.at("nowhere"), link).unwrap();
+    for name in ["folder", "large", "link", "none"] {
+        let error = ClientCertificateCredential::new(
+            "contoso.com",
+            "app-id",
+            ClientCertificate::from_file(folder.at(name)),
+        )
+        .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.message().contains(name), "{error}");
+        assert!(error.advice().is_some());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn r10_r13_failures_that_may_pass_are_tried_three_times_within_the_limit() {
+    let pem = Made::new().pem();
+    for (replies, kind) in [
+        (vec![reply(503, "")], ErrorKind::Unreachable),
+        (vec![Reply::Hang], ErrorKind::Timeout),
+    ] {
+        let script = Script::new(replies);
+        let credential = builder(&pem)
+            .transport(script.transport())
+            .timeout(Duration::from_secs(40))
+            .build()
+            .unwrap();
+        let started = tokio::time::Instant::now();
+        let error = credential.token(&vault()).await.unwrap_err();
+        assert_eq!(error.kind(), kind);
+        assert!(script.requests() <= 3);
+        assert!(started.elapsed() <= Duration::from_secs(41));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn i10_neither_key_nor_assertion_is_shown_even_if_the_server_echoes_it() {
+    let made = Made::new();
+    let script = Script::new([reply(200, "{}")]);
+    let credential = builder(&made.pem())
+        .transport(script.transport())
+        .build()
+        .unwrap();
+    let _ = credential.token(&vault()).await;
+    let sent = script.seen()[0].field("client_assertion").unwrap();
+    let script = Script::new([reply(
+        401,
+        format!(r#"{{"error":"invalid_client","error_description":"bad {sent}"}}"#),
+    )]);
+    let builder = builder(&made.pem()).transport(script.transport());
+    let shown = format!("{builder:?}");
+    let credential = builder.build().unwrap();
+    let error = credential.token(&vault()).await.unwrap_err();
+    let shown = format!("{shown} {credential:?} {error:?}");
+    let second = script.seen()[0].field("client_assertion").unwrap();
+    assert!(!shown.contains(&second), "{shown}");
+    for line in made.key.lines().filter(|line| !line.starts_with('-')) {
+        assert!(!shown.contains(line));
+    }
+}
+
+#[test]
+fn the_environment_gives_a_credential_or_the_names_that_are_missing() {
+    let folder = Folder::new();
+    let path = folder.write("client.pem", Made::new().pem());
+    in_own_process(
+        "child_misses_the_environment",
+        &[("AZURE_TENANT_ID", "contoso.com")],
+    );
+    in_own_process(
+        "child_reads_the_environment",
+        &[
+            ("AZURE_TENANT_ID", "contoso.com"),
+            ("AZURE_CLIENT_ID", "app"),
+            ("AZURE_CLIENT_CERTIFICATE_PATH", path.to_str().unwrap()),
+            ("AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", "true"),
+        ],
+    );
+}
+
+#[test]
+#[ignore = "run by another test, in a process of its own"]
+fn child_misses_the_environment() {
+    let error = ClientCertificateCredential::from_env().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(
+        error.message(),
+        "not set in the environment: AZURE_CLIENT_ID, AZURE_CLIENT_CERTIFICATE_PATH"
+    );
+}
+
+#[test]
+#[ignore = "run by another test, in a process of its own"]
+fn child_reads_the_environment() {
+    let shown = format!("{:?}", ClientCertificateCredential::from_env().unwrap());
+    assert!(
+        shown.contains("contoso.com") && shown.contains("\"app\""),
+        "{shown}"
+    );
+}
