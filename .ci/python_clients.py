@@ -48,6 +48,36 @@ def refused(expected, call):
     return None
 
 
+def hosts():
+    """The variables of each host that the embedded Azure can be."""
+    for line in os.environ["EMBEDDED_HOSTS"].splitlines():
+        host, variables = line.split(": ", 1)
+        yield host, dict(pair.split("=", 1) for pair in variables.split(" "))
+
+
+def on_every_host():
+    worker = os.environ["WORKER_CLIENT_ID"]
+    for host, variables in hosts():
+        if host == "azure-arc":
+            # The clients look for its key files where the real agent has them.
+            continue
+        if host == "app-service-2017":
+            # To them it is Azure Machine Learning, which writes no dates.
+            continue
+        os.environ.update(variables)
+        try:
+            secret = vault(ManagedIdentityCredential()).get_secret("db")
+            check(f"ManagedIdentityCredential reads on {host}", secret.value == "s3cret")
+            if host in ("cloud-shell", "service-fabric"):
+                continue
+            credential = ManagedIdentityCredential(client_id=worker)
+            secret = vault(credential).get_secret("db")
+            check(f"the same by client id on {host}", secret.value == "s3cret")
+        finally:
+            for name in variables:
+                del os.environ[name]
+
+
 def main():
     # What is refused on purpose would be logged as a warning.
     logging.disable(logging.WARNING)
@@ -101,6 +131,8 @@ def main():
         error is not None and "Identity not found" in str(error),
         error and str(error).splitlines()[0],
     )
+
+    on_every_host()
 
     error = refused(
         ClientAuthenticationError, lambda: vault(application("wrong")).get_secret("db")

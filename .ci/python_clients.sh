@@ -25,7 +25,7 @@ timeout 300 "$venv/bin/pip" install --quiet azure-identity azure-keyvault-secret
 cargo build --quiet --example embedded_azure
 server="${CARGO_TARGET_DIR:-target}/debug/examples/embedded_azure"
 # The time limit is for the case that nobody is left to stop it.
-"$server" --secret db=s3cret --identity worker --for-seconds 120 \
+"$server" --secret db=s3cret --identity worker --hosts --for-seconds 120 \
     >"$scratch/server.out" 2>"$scratch/server.err" &
 server_pid=$!
 trap 'kill "$server_pid" 2>/dev/null || true; wait "$server_pid" 2>/dev/null || true' EXIT
@@ -52,6 +52,8 @@ worker=$(sed -n 's/^# identity worker: client id //p' "$scratch/server.out")
     unset HTTP_PROXY HTTPS_PROXY ALL_PROXY http_proxy https_proxy all_proxy no_proxy
     # These would lead the clients to another source of managed identity.
     unset IDENTITY_ENDPOINT IDENTITY_HEADER IMDS_ENDPOINT MSI_ENDPOINT MSI_SECRET
-    unset AZURE_FEDERATED_TOKEN_FILE
-    WORKER_CLIENT_ID=$worker timeout 60 "$venv/bin/python" .ci/python_clients.py
+    unset AZURE_FEDERATED_TOKEN_FILE IDENTITY_SERVER_THUMBPRINT IDENTITY_API_VERSION
+    unset DEFAULT_IDENTITY_CLIENT_ID
+    EMBEDDED_HOSTS=$(sed -n 's/^# host //p' "$scratch/server.out") \
+        WORKER_CLIENT_ID=$worker timeout 60 "$venv/bin/python" .ci/python_clients.py
 )

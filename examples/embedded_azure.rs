@@ -20,6 +20,7 @@ const USAGE: &str = "\
 usage: embedded_azure [options]
   --secret NAME=VALUE    put a secret into the vault (again for more)
   --identity NAME        assign a user-assigned identity (again for more)
+  --hosts                also print the variables of App Service, Cloud Shell, ...
   --port-tls PORT        port of Entra and Key Vault (default: any)
   --port-imds PORT       port of IMDS (default: any)
   --for-seconds N        stop after N seconds
@@ -29,6 +30,7 @@ usage: embedded_azure [options]
 struct Options {
     secrets: Vec<(String, String)>,
     identities: Vec<String>,
+    hosts: bool,
     tls_port: u16,
     imds_port: u16,
     seconds: Option<u64>,
@@ -66,6 +68,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
                 options.secrets.push((name.to_owned(), secret.to_owned()));
             }
             "--identity" => options.identities.push(value()?),
+            "--hosts" => options.hosts = true,
             "--port-tls" => options.tls_port = number(&flag, &value()?)?,
             "--port-imds" => options.imds_port = number(&flag, &value()?)?,
             "--for-seconds" => options.seconds = Some(number(&flag, &value()?)?),
@@ -99,6 +102,9 @@ async fn serve(options: Options) -> Result<(), BoxError> {
         let identity = azure.assign_user_identity(name);
         println!("# identity {name}: client id {}", identity.client_id());
     }
+    if options.hosts {
+        print_hosts(&azure);
+    }
     println!("# Ready. Paste this into another shell to use it; Ctrl-C here stops it.");
 
     let time_is_up = async {
@@ -129,6 +135,25 @@ async fn serve(options: Options) -> Result<(), BoxError> {
     azure.stop().await;
     println!("# Stopped after {} token requests.", azure.token_requests());
     Ok(())
+}
+
+/// What each host adds to the environment, to be set in place of another's.
+fn print_hosts(azure: &Azure) {
+    for (host, variables) in [
+        ("app-service", azure.app_service_environment()),
+        ("app-service-2017", azure.app_service_2017_environment()),
+        ("container-apps", azure.container_apps_environment()),
+        ("machine-learning", azure.machine_learning_environment()),
+        ("cloud-shell", azure.cloud_shell_environment()),
+        ("azure-arc", azure.arc_environment()),
+        ("service-fabric", azure.service_fabric_environment()),
+    ] {
+        let variables: Vec<_> = variables
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        println!("# host {host}: {}", variables.join(" "));
+    }
 }
 
 #[cfg(unix)]

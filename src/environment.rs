@@ -2,28 +2,38 @@
 //! those of the process.
 
 use std::ffi::OsString;
+use std::fmt;
+use std::sync::Arc;
 
 use crate::{Error, ErrorKind};
 
 /// Where settings are looked up. A variable that is set to nothing counts as
 /// not set, as it does in Azure's own libraries.
-pub(crate) struct Environment(Box<Lookup>);
+#[derive(Clone)]
+pub(crate) struct Environment(Arc<Lookup>);
 
-type Lookup = dyn Fn(&str) -> Option<OsString>;
+type Lookup = dyn Fn(&str) -> Option<OsString> + Send + Sync;
 
 impl Environment {
     /// The variables of this process.
     pub(crate) fn of_process() -> Self {
-        Self(Box::new(|name| std::env::var_os(name)))
+        Self(Arc::new(|name| std::env::var_os(name)))
+    }
+
+    /// These variables and no others.
+    #[cfg(any(test, feature = "test-util"))]
+    pub(crate) fn of_variables(variables: impl Iterator<Item = (String, OsString)>) -> Self {
+        let variables: std::collections::HashMap<_, _> = variables.collect();
+        Self(Arc::new(move |name| variables.get(name).cloned()))
     }
 
     #[cfg(test)]
     pub(crate) fn of(variables: &[(&str, &str)]) -> Self {
-        let variables: std::collections::HashMap<String, OsString> = variables
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), OsString::from(value)))
-            .collect();
-        Self(Box::new(move |name| variables.get(name).cloned()))
+        Self::of_variables(
+            variables
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), OsString::from(value))),
+        )
     }
 
     /// A value that need not be Unicode, such as a path.
@@ -66,6 +76,13 @@ impl Environment {
     }
 }
 
+/// Says nothing of what is set: values may be secret.
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Environment").finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,7 +100,7 @@ mod tests {
     #[test]
     fn what_is_not_unicode_is_an_error_and_not_passed_over() {
         use std::os::unix::ffi::OsStringExt as _;
-        let environment = Environment(Box::new(|_| Some(OsString::from_vec(vec![b'a', 0xff]))));
+        let environment = Environment(Arc::new(|_| Some(OsString::from_vec(vec![b'a', 0xff]))));
         let error = environment.text("HTTPS_PROXY").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration);
     }

@@ -286,3 +286,31 @@ fn handles_are_send_sync_and_clone() {
     shared::<TokenRequest>();
     shared::<tower_bearer::SharedCredential>();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_replaces_a_token_that_is_good_once_for_all_who_ask() {
+    let (credential, calls) = issuer(|number, _| async move { token(number) });
+    let tokens = TokenCache::new(credential);
+    // With nothing kept it is the first fetch.
+    assert_eq!(tokens.refresh(VAULT).await.unwrap().secret(), "token-1");
+    let (one, two) = tokio::join!(tokens.refresh(VAULT), tokens.refresh(VAULT));
+    assert_eq!(one.unwrap().secret(), "token-2");
+    assert_eq!(two.unwrap().secret(), "token-2");
+    assert_eq!(tokens.token(VAULT).await.unwrap().secret(), "token-2");
+    assert_eq!(calls.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn t26_refreshes_in_a_loop_are_held_back() {
+    let (credential, calls) = issuer(|number, _| async move { token(number) });
+    let tokens = TokenCache::new(credential);
+    let mut refused = 0;
+    for _ in 0..100 {
+        if let Err(error) = tokens.refresh(VAULT).await {
+            assert_eq!(error.kind(), ErrorKind::Throttled);
+            refused += 1;
+        }
+    }
+    assert!(refused > 90, "{refused}");
+    assert!(calls.count() < 10, "{}", calls.count());
+}

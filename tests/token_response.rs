@@ -128,6 +128,7 @@ async fn r18_a_200_without_a_usable_token_is_an_error_after_one_more_try() {
         ("expiry is out of range", token(r#","expires_in":1e999"#)),
         ("expiry is NaN", token(r#","expires_in":"NaN""#)),
         ("expiry is past", token(r#","expires_on":"1500000000""#)),
+        ("expiry is in 1970", token(r#","expires_on":"3599""#)),
         (
             "expiry is in ten years",
             token(r#","expires_in":315360000"#),
@@ -185,7 +186,7 @@ async fn lifetimes_are_read_in_every_form_that_is_seen() {
         (r#""expires_in":3599"#, 3599),
         (r#""expires_in":"3599""#, 3599),
         (r#""expires_in":3599.0"#, 3599),
-        (r#""expires_in":"","expires_on":"3599""#, 3599),
+        (r#""expires_in":3599,"expires_on":"3599""#, 3599),
         (
             r#""expires_in":86399,"ext_expires_in":86399,"refresh_in":43199"#,
             86_399,

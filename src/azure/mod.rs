@@ -2,14 +2,22 @@
 
 mod answer;
 mod audiences;
+mod chain;
 mod challenges;
 mod cloud;
 mod connection_string;
+#[cfg(feature = "developer-tools")]
+mod developer;
 mod entra;
 mod managed_identity;
+mod provider;
 mod secret_file;
 
 pub use self::audiences::Audiences;
+pub use self::chain::{
+    ChainedTokenCredential, ChainedTokenCredentialBuilder, DefaultAzureCredential,
+    DefaultAzureCredentialBuilder, EnvironmentCredential,
+};
 pub use self::challenges::Challenges;
 pub use self::cloud::Cloud;
 #[cfg(feature = "test-util")]
@@ -18,10 +26,18 @@ pub use self::connection_string::{
     ConnectionString, ConnectionStringBuilder, ConnectionStringWarning,
     ConnectionStringWarningKind, DeveloperTool,
 };
+#[cfg(feature = "developer-tools")]
+pub use self::developer::{
+    AzureCliCredential, AzureCliCredentialBuilder, AzureDeveloperCliCredential,
+    AzureDeveloperCliCredentialBuilder, AzurePowerShellCredential,
+    AzurePowerShellCredentialBuilder, VisualStudioCredential, VisualStudioCredentialBuilder,
+};
 pub use self::entra::{ClientSecretCredential, ClientSecretCredentialBuilder};
 pub use self::managed_identity::{
     ManagedIdentityCredential, ManagedIdentityCredentialBuilder, ManagedIdentityId,
+    ManagedIdentitySource,
 };
+pub use self::provider::{TokenProvider, TokenProviderBuilder};
 
 use crate::{AccessToken, BearerAuthLayer, Principal, PrincipalType, TokenCache};
 
@@ -44,9 +60,17 @@ impl BearerAuthLayer {
     /// # });
     /// let layer = BearerAuthLayer::azure(TokenCache::new(credential));
     /// ```
-    pub fn azure(tokens: TokenCache) -> Self {
+    pub fn azure(tokens: impl Into<TokenCache>) -> Self {
         Self::new(tokens, Audiences::new()).challenges(Challenges::new())
     }
+}
+
+/// What endpoints of version 1 and tools take for an audience: not the scope
+/// that stands for all of its permissions.
+#[cfg(feature = "developer-tools")]
+fn resource(audience: &crate::Audience) -> &str {
+    let audience = audience.as_str();
+    audience.strip_suffix("/.default").unwrap_or(audience)
 }
 
 /// The principal of a token that was issued to an application: what the token

@@ -25,6 +25,8 @@ pub(in crate::azure) enum Unreadable {
     /// A symbolic link where none may be, a directory, a pipe or a device.
     NotAFile,
     TooLarge,
+    /// Neither root nor who owns the folder owns the file.
+    ForeignOwner,
     Failed(io::ErrorKind),
 }
 
@@ -35,6 +37,7 @@ impl fmt::Display for Unreadable {
             Self::Denied => f.write_str("may not be read by this user"),
             Self::NotAFile => f.write_str("is no regular file"),
             Self::TooLarge => f.write_str("is too large to be what it should be"),
+            Self::ForeignOwner => f.write_str("belongs to another user than its folder"),
             Self::Failed(kind) => write!(f, "could not be read: {kind}"),
         }
     }
@@ -55,13 +58,36 @@ pub(in crate::azure) async fn read(
     path: PathBuf,
     bounds: Bounds,
 ) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
+    off_the_runtime(move || read_now(&path, bounds)).await
+}
+
+/// As [`read`], but only what root or the owner of the folder has put there, as
+/// far as the system knows owners. A link to somebody else's file is not.
+pub(in crate::azure) async fn read_of_folder_owner(
+    path: PathBuf,
+    bounds: Bounds,
+) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
+    off_the_runtime(move || {
+        let file = open(&path, bounds)?;
+        if !is_of_folder_owner(&file, &path)? {
+            return Err(Unreadable::ForeignOwner);
+        }
+        read_open(file, bounds)
+    })
+    .await
+}
+
+async fn off_the_runtime<R>(read: R) -> Result<Zeroizing<Vec<u8>>, Unreadable>
+where
+    R: FnOnce() -> Result<Zeroizing<Vec<u8>>, Unreadable> + Send + 'static,
+{
     // A file may lie on a network's disk that hangs.
     match tokio::runtime::Handle::try_current() {
         Ok(runtime) => runtime
-            .spawn_blocking(move || read_now(&path, bounds))
+            .spawn_blocking(read)
             .await
             .unwrap_or(Err(Unreadable::Failed(io::ErrorKind::Interrupted))),
-        Err(_) => read_now(&path, bounds),
+        Err(_) => read(),
     }
 }
 
@@ -70,7 +96,10 @@ pub(in crate::azure) fn read_now(
     path: &Path,
     bounds: Bounds,
 ) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
-    let file = open(path, bounds)?;
+    read_open(open(path, bounds)?, bounds)
+}
+
+fn read_open(file: File, bounds: Bounds) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
     // Looked at through the open file, so that nothing can be put in its place
     // in between.
     let metadata = file.metadata()?;
@@ -89,6 +118,21 @@ pub(in crate::azure) fn read_now(
         return Err(Unreadable::TooLarge);
     }
     Ok(bytes)
+}
+
+#[cfg(unix)]
+fn is_of_folder_owner(file: &File, path: &Path) -> Result<bool, Unreadable> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let owner = file.metadata()?.uid();
+    let folder = path.parent().ok_or(Unreadable::Missing)?;
+    Ok(owner == 0 || owner == folder.metadata()?.uid())
+}
+
+#[cfg(not(unix))]
+#[allow(clippy::unnecessary_wraps, reason = "other systems do look")]
+fn is_of_folder_owner(_: &File, _: &Path) -> Result<bool, Unreadable> {
+    Ok(true)
 }
 
 #[cfg(unix)]
@@ -126,7 +170,8 @@ fn open(path: &Path, bounds: Bounds) -> Result<File, Unreadable> {
     Ok(OpenOptions::new().read(true).open(path)?)
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
@@ -181,5 +226,26 @@ mod tests {
             read_now(Path::new("/dev/zero"), followed).unwrap_err(),
             Unreadable::Missing
         );
+    }
+
+    #[tokio::test]
+    async fn t6_a_file_of_another_user_than_the_folders_is_not_read() {
+        let folder = Folder::new("tower-bearer-owned-file");
+        let file = folder.0.join("key");
+        std::fs::write(&file, "1234").unwrap();
+        let read = read_of_folder_owner(file.clone(), BOUNDS).await.unwrap();
+        assert_eq!(&**read, b"1234");
+
+        // Root can give a file away; all others can put one of their own into
+        // a folder of root's.
+        let stranger = 54_321;
+        let foreign = match std::os::unix::fs::chown(&file, Some(stranger), None) {
+            Ok(()) => file,
+            Err(_) => folder.0.with_extension("key"),
+        };
+        std::fs::write(&foreign, "1234").unwrap();
+        let refused = read_of_folder_owner(foreign.clone(), BOUNDS).await;
+        let _ = std::fs::remove_file(foreign);
+        assert_eq!(refused.unwrap_err(), Unreadable::ForeignOwner);
     }
 }

@@ -207,6 +207,44 @@ impl TokenCache {
         Ok(token)
     }
 
+    /// A new token, even if the one that is kept is good: after a change of
+    /// role or group membership that is to have effect at once. Everybody who
+    /// asks for one at the same time gets the same, and from then on it is the
+    /// one that is kept.
+    ///
+    /// Some sources cannot be made to issue a new token, such as a managed
+    /// identity, and then it is the old one again.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_bearer::{AccessToken, TokenCache, credential_fn};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), tower_bearer::Error> {
+    /// # let tokens = TokenCache::new(credential_fn(|_| async {
+    /// #     AccessToken::expiring_in("fresh", Duration::from_secs(3600))
+    /// # }));
+    /// let token = tokens.refresh("https://vault.azure.net").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`token`](Self::token), and [`ErrorKind::Throttled`] if this is asked
+    /// for too often.
+    ///
+    /// # Cancel safety
+    ///
+    /// Can be dropped at any time; the fetch goes on for the others.
+    pub async fn refresh(&self, request: impl Into<TokenRequest>) -> Result<AccessToken, Error> {
+        let slot = self.slot_of(&request.into())?;
+        let Some(entry) = slot.current(self.source(), self.now()) else {
+            return self.token_of(slot).await;
+        };
+        let renewal = Acquire::renewal(self.clone(), slot, Arc::clone(&entry), None);
+        Ok(Box::pin(renewal).await?.token.clone())
+    }
+
     /// For whom tokens for `audience` are issued. Gets a token if there is
     /// none yet.
     ///

@@ -111,9 +111,9 @@ pub struct BearerAuthLayer<P = ReplayCheap> {
 impl BearerAuthLayer {
     /// A layer that takes tokens from `tokens`, for the audiences that
     /// `audiences` finds.
-    pub fn new(tokens: TokenCache, audiences: impl ResolveAudience) -> Self {
+    pub fn new(tokens: impl Into<TokenCache>, audiences: impl ResolveAudience) -> Self {
         Self {
-            authorizer: Arc::new(Authorizer::new(tokens, audiences)),
+            authorizer: Arc::new(Authorizer::new(tokens.into(), audiences)),
             replay: ReplayCheap::new(),
         }
     }

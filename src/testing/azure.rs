@@ -209,8 +209,8 @@ impl Azure {
 
 /// What was asked so far.
 impl Azure {
-    /// Requests for a token, to IMDS and to Entra together, whatever they were
-    /// answered with. [Probes](Self::imds_probes) and look-ups do not count.
+    /// Requests for a token, to IMDS, the other hosts and Entra together,
+    /// whatever they were answered with. [Probes](Self::imds_probes) and look-ups do not count.
     #[must_use]
     pub fn token_requests(&self) -> u64 {
         self.state().token_switches.arrived()
@@ -357,7 +357,7 @@ impl Azure {
         &self.state().imds
     }
 
-    fn state(&self) -> &Arc<State> {
+    pub(super) fn state(&self) -> &Arc<State> {
         &self.0.state
     }
 }

@@ -6,13 +6,16 @@ use std::sync::{Arc, Mutex};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use super::app_service::AppService;
 use super::azure::{Azure, Running};
+use super::azure_arc::AzureArc;
 use super::directory::{CLIENT_ID, CLIENT_SECRET, Directory, TENANT_ID};
 use super::imds::Imds;
 use super::record::Record;
-use super::server;
+use super::server::{self, Door};
+use super::service_fabric::ServiceFabric;
 use super::state::State;
-use super::tls::{CertificateFile, Tls};
+use super::tls::{CertificateFile, SelfSigned, Tls};
 use super::tokens::Issuer;
 use super::vault::VaultState;
 use crate::azure::LOGIN_HOSTS;
@@ -77,7 +80,7 @@ impl AzureBuilder {
         self
     }
 
-    /// The port of IMDS. The default, 0, is any that is free.
+    /// The port of IMDS and of the other hosts. The default, 0, is any that is free.
     pub fn imds_port(mut self, port: u16) -> Self {
         self.imds_port = port;
         self
@@ -116,7 +119,7 @@ impl AzureBuilder {
         self
     }
 
-    /// How many connections each of the two listeners serves at once, those
+    /// How many connections each of the three listeners serves at once, those
     /// that clients keep open included; more have to wait. The default is
     /// 1024.
     pub fn max_connections(mut self, limit: usize) -> Self {
@@ -138,13 +141,21 @@ impl AzureBuilder {
         let ready = tokio::task::spawn_blocking(move || {
             let tls = Tls::generate(certificate_names(&suffix))?;
             let ca_file = CertificateFile::write(&tls.ca_pem)?;
-            Ok::<_, Error>((tls, ca_file, Issuer::generate()?))
+            let arc = AzureArc::new()?;
+            Ok::<_, Error>((
+                tls,
+                ca_file,
+                Issuer::generate()?,
+                SelfSigned::generate()?,
+                arc,
+            ))
         });
-        let (tls, ca_file, issuer) = ready.await.map_err(|source| {
+        let (tls, ca_file, issuer, cluster, arc) = ready.await.map_err(|source| {
             Error::new(ErrorKind::Aborted, "the embedded Azure did not start").with_source(source)
         })??;
         let (tls_listener, tls_port) = server::listen(self.tls_port).await?;
         let (imds_listener, imds_port) = server::listen(self.imds_port).await?;
+        let (cluster_listener, cluster_port) = server::listen(0).await?;
 
         let mut directory = Directory::new();
         directory.register(&self.tenant, &self.client_id, &self.client_secret);
@@ -153,6 +164,13 @@ impl AzureBuilder {
             issuer,
             directory: Mutex::new(directory),
             imds: Imds::default(),
+            app_service: AppService::new(host_secret(), host_secret()),
+            arc,
+            service_fabric: ServiceFabric {
+                port: cluster_port,
+                thumbprint: cluster.thumbprint,
+                identity_header: host_secret(),
+            },
             token_switches: Arc::default(),
             record: Record::default(),
             tenant: self.tenant,
@@ -164,19 +182,20 @@ impl AzureBuilder {
             imds_port,
         });
         let mut tasks = JoinSet::new();
-        let acceptor = TlsAcceptor::from(tls.server);
-        tasks.spawn(server::serve(
-            tls_listener,
-            Some(acceptor),
-            Arc::clone(&state),
-            self.max_connections,
-        ));
-        tasks.spawn(server::serve(
-            imds_listener,
-            None,
-            Arc::clone(&state),
-            self.max_connections,
-        ));
+        let cloud = Door::Cloud(TlsAcceptor::from(tls.server));
+        let cluster = Door::ServiceFabric(TlsAcceptor::from(cluster.server));
+        for (listener, door) in [
+            (tls_listener, cloud),
+            (imds_listener, Door::Hosts),
+            (cluster_listener, cluster),
+        ] {
+            tasks.spawn(server::serve(
+                listener,
+                door,
+                Arc::clone(&state),
+                self.max_connections,
+            ));
+        }
         Ok(Azure::new(Running {
             state,
             ca_pem: tls.ca_pem,
@@ -211,6 +230,12 @@ impl AzureBuilder {
                 )
             })
     }
+}
+
+/// What a host gives to its processes, other at each start.
+fn host_secret() -> String {
+    let runtime = TokioRuntime::new();
+    format!("{:016X}{:016X}", runtime.random(), runtime.random())
 }
 
 fn certificate_names(vault_suffix: &str) -> Vec<String> {

@@ -88,6 +88,8 @@ pub(super) struct Directory {
 #[derive(Clone, Copy)]
 pub(super) enum Wanted<'a> {
     Default,
+    /// The machine's own identity, which no other stands in for.
+    SystemAssigned,
     ClientId(&'a str),
     ObjectId(&'a str),
     ResourceId(&'a str),
@@ -144,6 +146,7 @@ impl Directory {
                 (None, [only]) => Some(only),
                 (None, _) => None,
             },
+            Wanted::SystemAssigned => self.system_assigned.as_ref(),
             Wanted::ClientId(id) => all.find(|known| known.client.eq_ignore_ascii_case(id)),
             Wanted::ObjectId(id) => all.find(|known| known.object.eq_ignore_ascii_case(id)),
             Wanted::ResourceId(id) => all.find(|known| known.resource.eq_ignore_ascii_case(id)),

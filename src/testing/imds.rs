@@ -12,8 +12,9 @@ use super::directory::{ManagedIdentity, Wanted};
 use super::record::{Endpoint, RecordedRequest};
 use super::state::State;
 use super::switches::{Switches, lock};
+use super::token_endpoint::{Outcome, serve};
 use super::tokens::{Grant, Issued};
-use super::wire::{Answer, Call, Parameters, answer, json};
+use super::wire::{Answer, Call, Parameters, json};
 use crate::BoxError;
 
 pub(super) const TOKEN_PATH: &str = "/metadata/identity/oauth2/token";
@@ -72,25 +73,7 @@ pub(super) async fn respond(state: &State, call: Call) -> Result<Answer, io::Err
             format!("Unknown Source {}", call.path),
         )));
     }
-    let _in_flight = state.token_switches.arrive();
-    if let Some(failure) = state.token_switches.admit().await {
-        return failure.play().await;
-    }
-    match token(state, &call) {
-        Ok(Ok(text)) => {
-            let text = match state.token_switches.rewrite() {
-                Some(rewrite) => rewrite(text),
-                None => text,
-            };
-            Ok(answer(
-                StatusCode::OK,
-                "application/json; charset=utf-8",
-                text,
-            ))
-        }
-        Ok(Err(refusal)) => Ok(refused(refusal)),
-        Err(broken) => Err(io::Error::other(broken)),
-    }
+    serve(state, || token(state, &call)).await
 }
 
 fn refused((status, error, description): Refusal) -> Answer {
@@ -104,12 +87,12 @@ fn bad_request(error: &'static str, description: impl Into<String>) -> Refusal {
     (StatusCode::BAD_REQUEST, error, description.into())
 }
 
-fn token(state: &State, call: &Call) -> Result<Result<String, Refusal>, BoxError> {
+fn token(state: &State, call: &Call) -> Outcome {
     let (resource, identity) = match understand(state, call) {
         Ok(understood) => understood,
-        Err(refusal) => return Ok(Err(refusal)),
+        Err(refusal) => return Ok(Err(refused(refusal))),
     };
-    let issued = reuse_or_issue(state, &resource, &identity)?;
+    let issued = reuse_or_issue(state, &resource, &identity, false)?;
     let expires_in = issued.expires_on.saturating_sub(state.now()).to_string();
     // Every value is a string here, other than at Entra.
     Ok(Ok(json!({
@@ -122,8 +105,7 @@ fn token(state: &State, call: &Call) -> Result<Result<String, Refusal>, BoxError
         "not_before": issued.not_before.to_string(),
         "resource": resource,
         "token_type": "Bearer",
-    })
-    .to_string()))
+    })))
 }
 
 fn understand(state: &State, call: &Call) -> Result<(String, ManagedIdentity), Refusal> {
@@ -206,17 +188,20 @@ fn wanted_identity(query: &Parameters) -> Result<Wanted<'_>, Refusal> {
     }
 }
 
-fn reuse_or_issue(
+/// The token that was issued before, as long as it serves, unless one is
+/// wanted that is `fresh`. All hosts have such a cache.
+pub(super) fn reuse_or_issue(
     state: &State,
     resource: &str,
     identity: &ManagedIdentity,
+    fresh: bool,
 ) -> Result<Issued, BoxError> {
     let now = state.now();
     let key = (identity.client_id().to_owned(), resource.to_owned());
     // One lock around looking and issuing: two requests at the same moment
     // must get the same token. Signing takes about a millisecond.
     let mut kept = lock(&state.imds.issued);
-    if state.imds.reuses_tokens.load(Ordering::SeqCst) {
+    if state.imds.reuses_tokens.load(Ordering::SeqCst) && !fresh {
         if let Some(issued) = kept.get(&key) {
             let keeps_revoked = state.imds.keeps_revoked_tokens.load(Ordering::SeqCst);
             let half = issued.asked_at + (issued.expires_on - issued.asked_at) / 2;

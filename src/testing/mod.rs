@@ -48,7 +48,21 @@
 //! One TLS listener is both Entra and Key Vault. Which of them answers goes by
 //! host; on `localhost`, which they share, paths below `/secrets` are the
 //! default vault's and all others Entra's. The second listener is IMDS, over
-//! plain HTTP as in Azure.
+//! plain HTTP as in Azure, and beside it, each at a path of its own, the
+//! endpoints of App Service, Container Apps, Azure Machine Learning, Cloud Shell
+//! and Azure Arc. The third is Service Fabric's, with a certificate of its own.
+//!
+//! # Hosts
+//!
+//! | host | its variables |
+//! | --- | --- |
+//! | virtual machine | [`environment`](Azure::environment) |
+//! | App Service, Functions | [`app_service_environment`](Azure::app_service_environment), [`app_service_2017_environment`](Azure::app_service_2017_environment) |
+//! | Container Apps | [`container_apps_environment`](Azure::container_apps_environment) |
+//! | Azure Machine Learning | [`machine_learning_environment`](Azure::machine_learning_environment) |
+//! | Cloud Shell | [`cloud_shell_environment`](Azure::cloud_shell_environment) |
+//! | Azure Arc | [`arc_environment`](Azure::arc_environment); [`arc_identity`](Azure::arc_identity) knows its key files |
+//! | Service Fabric | [`service_fabric_environment`](Azure::service_fabric_environment) |
 //!
 //! # What can go wrong, on demand
 //!
@@ -77,6 +91,7 @@
 //! - [Revoked tokens](Azure::imds_keeps_revoked_tokens) of managed identities
 //!   are replaced, unless asked otherwise.
 //! - Any absolute URI or UUID can be asked a token for.
+//! - Cloud Shell's tokens are the machine's, and no person's.
 //! - A token that was asked for with claims carries them in a claim of its own,
 //!   `requested_claims`, by which the vault knows.
 //!
@@ -99,20 +114,26 @@
 //! # }
 //! ```
 
+mod app_service;
 mod azure;
+mod azure_arc;
 mod builder;
 mod client;
+mod cloud_shell;
 mod directory;
 mod entra;
 mod failure;
+mod hosts;
 mod imds;
 mod manual_runtime;
 mod record;
 mod secrets;
 mod server;
+mod service_fabric;
 mod state;
 mod switches;
 mod tls;
+mod token_endpoint;
 mod tokens;
 mod vault;
 mod wire;

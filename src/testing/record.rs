@@ -18,6 +18,16 @@ pub enum Endpoint {
     /// The instance metadata service, which issues tokens to managed
     /// identities.
     Imds,
+    /// App Service, Functions and Container Apps.
+    AppService,
+    /// Azure Machine Learning.
+    MachineLearning,
+    /// Azure Cloud Shell.
+    CloudShell,
+    /// The agent of Azure Arc.
+    AzureArc,
+    /// Service Fabric.
+    ServiceFabric,
     /// Microsoft Entra, which issues tokens to registered applications.
     Entra,
     /// A Key Vault.
@@ -92,8 +102,9 @@ impl Record {
         match request.endpoint {
             Endpoint::Imds => self.imds.fetch_add(1, Ordering::SeqCst),
             Endpoint::Entra => self.entra.fetch_add(1, Ordering::SeqCst),
-            // Vaults count for themselves, since there may be several.
-            Endpoint::Vault => 0,
+            // Vaults count for themselves, since there may be several; the
+            // other hosts' requests are among the token requests.
+            _ => 0,
         };
         let mut recent = lock(&self.recent);
         if recent.len() == REMEMBERED {

@@ -22,7 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use super::state::State;
 use super::vault::{self, Place};
 use super::wire::{Answer, Call, Parameters, answer};
-use super::{entra, imds};
+use super::{app_service, azure_arc, cloud_shell, entra, imds, service_fabric};
 use crate::azure::LOGIN_HOSTS;
 use crate::{Error, ErrorKind};
 
@@ -43,11 +43,20 @@ pub(super) async fn listen(port: u16) -> Result<(TcpListener, u16), Error> {
     Ok((listener, port))
 }
 
-/// Serves plain HTTP without `acceptor`. All its connections end with the task
-/// that runs it.
+/// What a listener leads to.
+#[derive(Clone)]
+pub(super) enum Door {
+    /// The hosts of managed identities, over plain HTTP.
+    Hosts,
+    /// Entra and the vaults.
+    Cloud(TlsAcceptor),
+    ServiceFabric(TlsAcceptor),
+}
+
+/// All connections end with the task that runs this.
 pub(super) async fn serve(
     listener: TcpListener,
-    acceptor: Option<TlsAcceptor>,
+    door: Door,
     state: Arc<State>,
     max_connections: usize,
 ) {
@@ -63,10 +72,10 @@ pub(super) async fn serve(
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
-        let (acceptor, state) = (acceptor.clone(), Arc::clone(&state));
+        let (door, state) = (door.clone(), Arc::clone(&state));
         connections.spawn(async move {
             // What goes wrong on a connection is the client's to tell.
-            let _ = connection(stream, acceptor, state).await;
+            let _ = connection(stream, door, state).await;
             drop(permit);
         });
     }
@@ -74,35 +83,45 @@ pub(super) async fn serve(
 
 async fn connection(
     stream: TcpStream,
-    acceptor: Option<TlsAcceptor>,
+    door: Door,
     state: Arc<State>,
 ) -> Result<(), crate::BoxError> {
     stream.set_nodelay(true)?;
+    let acceptor = match &door {
+        Door::Hosts => None,
+        Door::Cloud(acceptor) | Door::ServiceFabric(acceptor) => Some(acceptor.clone()),
+    };
+    let respond = move |request| {
+        let (door, state) = (door.clone(), Arc::clone(&state));
+        async move {
+            let (host, call) = match read(request).await {
+                Ok(read) => read,
+                Err(refusal) => return Ok(refusal),
+            };
+            match door {
+                Door::Hosts => at_host(&state, call).await,
+                Door::Cloud(_) => dispatch(&state, &host, call).await,
+                Door::ServiceFabric(_) => service_fabric::respond(&state, call).await,
+            }
+        }
+    };
     match acceptor {
-        None => {
-            let respond = move |request| {
-                let state = Arc::clone(&state);
-                async move {
-                    match read(request).await {
-                        Ok((_, call)) => imds::respond(&state, call).await,
-                        Err(refusal) => Ok(refusal),
-                    }
-                }
-            };
-            http1(stream, respond).await
+        None => http1(stream, respond).await,
+        Some(acceptor) => http1(acceptor.accept(stream).await?, respond).await,
+    }
+}
+
+/// Chooses between the hosts by path. What belongs to none of them is the
+/// metadata service's to refuse.
+async fn at_host(state: &State, call: Call) -> Result<Answer, io::Error> {
+    match call.path.trim_end_matches('/') {
+        app_service::APP_SERVICE_PATH => app_service::respond(state, call).await,
+        app_service::MACHINE_LEARNING_PATH => {
+            app_service::respond_as_machine_learning(state, call).await
         }
-        Some(acceptor) => {
-            let respond = move |request| {
-                let state = Arc::clone(&state);
-                async move {
-                    match read(request).await {
-                        Ok((host, call)) => dispatch(&state, &host, call).await,
-                        Err(refusal) => Ok(refusal),
-                    }
-                }
-            };
-            http1(acceptor.accept(stream).await?, respond).await
-        }
+        cloud_shell::PATH => cloud_shell::respond(state, call).await,
+        azure_arc::PATH => azure_arc::respond(state, call).await,
+        _ => imds::respond(state, call).await,
     }
 }
 

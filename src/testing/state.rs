@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::app_service::AppService;
+use super::azure_arc::AzureArc;
 use super::directory::Directory;
 use super::imds::Imds;
 use super::record::Record;
+use super::service_fabric::ServiceFabric;
 use super::switches::{Switches, lock};
 use super::tokens::Issuer;
 use super::vault::VaultState;
@@ -18,6 +21,9 @@ pub(super) struct State {
     pub(super) issuer: Issuer,
     pub(super) directory: Mutex<Directory>,
     pub(super) imds: Imds,
+    pub(super) app_service: AppService,
+    pub(super) arc: AzureArc,
+    pub(super) service_fabric: ServiceFabric,
     pub(super) token_switches: Arc<Switches>,
     pub(super) record: Record,
     pub(super) tenant: String,

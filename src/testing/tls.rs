@@ -25,13 +25,7 @@ pub(super) struct Tls {
 impl Tls {
     /// A new authority and a certificate of it for `names`.
     pub(super) fn generate(names: Vec<String>) -> Result<Self, Error> {
-        Self::try_generate(names).map_err(|source| {
-            Error::new(
-                ErrorKind::Configuration,
-                "the embedded Azure could not make its certificate",
-            )
-            .with_source(source)
-        })
+        Self::try_generate(names).map_err(no_certificate)
     }
 
     fn try_generate(names: Vec<String>) -> Result<Self, BoxError> {
@@ -68,6 +62,57 @@ impl Tls {
             client: Arc::new(client),
         })
     }
+}
+
+/// A certificate that nobody has signed but its own key, as Service Fabric has
+/// it.
+pub(super) struct SelfSigned {
+    pub(super) server: Arc<ServerConfig>,
+    /// SHA-1, in hexadecimal digits.
+    pub(super) thumbprint: String,
+}
+
+impl SelfSigned {
+    pub(super) fn generate() -> Result<Self, Error> {
+        Self::try_generate().map_err(no_certificate)
+    }
+
+    fn try_generate() -> Result<Self, BoxError> {
+        let params = within_two_years(CertificateParams::new(["localhost".to_owned()])?)?;
+        let key = KeyPair::generate()?;
+        let certificate = params.self_signed(&key)?;
+        let digest = aws_lc_rs::digest::digest(
+            &aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY,
+            certificate.der(),
+        );
+        let thumbprint = hex(digest.as_ref());
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let server = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)?;
+        Ok(Self {
+            server: Arc::new(server),
+            thumbprint,
+        })
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digit = |four: u8| char::from(b"0123456789ABCDEF"[usize::from(four)]);
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)])
+        .collect()
+}
+
+fn no_certificate(source: BoxError) -> Error {
+    Error::new(
+        ErrorKind::Configuration,
+        "the embedded Azure could not make its certificate",
+    )
+    .with_source(source)
 }
 
 fn client_config(

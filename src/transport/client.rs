@@ -21,6 +21,8 @@ use tower_service::Service;
 
 use super::Transport;
 use super::connect::TimeLimited;
+#[cfg(feature = "azure")]
+use super::pin::Thumbprint;
 use super::proxy::{MaybeProxied, ProxyRules};
 use super::tls;
 use crate::audience::Origin;
@@ -76,6 +78,22 @@ impl Transport {
             connector,
             METADATA_CONNECT_TIMEOUT,
         ))))
+    }
+
+    /// The transport to a server that is known by the thumbprint of its
+    /// certificate: HTTP/1.1 over TLS, and no proxy whatever the environment
+    /// says.
+    #[cfg(feature = "azure")]
+    pub(crate) fn pinned(thumbprint: Thumbprint) -> Result<Self, Error> {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls::pinned(thumbprint)?)
+            .https_only()
+            .enable_http1()
+            .wrap_connector(TimeLimited::new(connector, METADATA_CONNECT_TIMEOUT));
+        Ok(Self::new(OnTokio(hyper_client(connector))))
     }
 }
 

@@ -26,6 +26,8 @@ mod client;
 mod connect;
 #[cfg(feature = "azure")]
 mod exchange;
+#[cfg(feature = "azure")]
+mod pin;
 #[cfg(feature = "client")]
 mod proxy;
 #[cfg(feature = "azure")]
@@ -40,7 +42,11 @@ pub use client::TransportBuilder;
 #[cfg(feature = "azure")]
 pub(crate) use exchange::{Again, Answer, Failure, place};
 #[cfg(feature = "azure")]
+pub(crate) use pin::Thumbprint;
+#[cfg(feature = "azure")]
 pub(crate) use retry::{Retries, Schedule};
+#[cfg(feature = "azure")]
+pub(crate) use tls::sha256;
 
 /// How credentials send their HTTP requests.
 ///

@@ -6,10 +6,14 @@ use std::sync::Arc;
 #[cfg(feature = "azure")]
 use rustls::CertificateError;
 use rustls::crypto::CryptoProvider;
+#[cfg(feature = "azure")]
+use rustls::crypto::hash::{self, HashAlgorithm};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 
+#[cfg(feature = "azure")]
+use super::pin::{Pin, Thumbprint};
 use crate::environment::Environment;
 use crate::{Error, ErrorKind};
 
@@ -19,7 +23,15 @@ pub(super) fn configuration(
     extra_roots: &[Vec<u8>],
     environment: &Environment,
 ) -> Result<ClientConfig, Error> {
-    let Some(provider) = provider.or_else(built_in_provider) else {
+    let builder = builder(provider.or_else(built_in_provider))?;
+    let roots = roots(extra_roots, environment)?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn builder(
+    provider: Option<Arc<CryptoProvider>>,
+) -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, Error> {
+    let Some(provider) = provider else {
         return Err(Error::new(
             ErrorKind::Configuration,
             "there is no crypto provider for TLS",
@@ -28,8 +40,7 @@ pub(super) fn configuration(
             "enable the feature aws-lc-rs or ring of tower-bearer, or pass one with TransportBuilder::crypto_provider",
         ));
     };
-    let roots = roots(extra_roots, environment)?;
-    let config = ClientConfig::builder_with_provider(provider)
+    ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|cause| {
             Error::new(
@@ -37,10 +48,29 @@ pub(super) fn configuration(
                 "the crypto provider supports no version of TLS that is in use",
             )
             .with_source(cause)
-        })?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(config)
+        })
+}
+
+/// The client's side of TLS with a server that is known by its certificate.
+#[cfg(feature = "azure")]
+pub(super) fn pinned(thumbprint: Thumbprint) -> Result<ClientConfig, Error> {
+    let builder = builder(built_in_provider())?;
+    let algorithms = builder.crypto_provider().signature_verification_algorithms;
+    Ok(builder
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Pin::new(thumbprint, algorithms)))
+        .with_no_client_auth())
+}
+
+/// SHA-256, if a crypto provider is built in.
+#[cfg(feature = "azure")]
+pub(crate) fn sha256(data: &[u8]) -> Option<hash::Output> {
+    let suites = &built_in_provider()?.cipher_suites;
+    let digest = suites.iter().find_map(|suite| {
+        let digest = suite.tls13()?.common.hash_provider;
+        (digest.algorithm() == HashAlgorithm::SHA256).then_some(digest)
+    })?;
+    Some(digest.hash(data))
 }
 
 /// Features only add, so both may be on; then aws-lc-rs is taken.
@@ -155,6 +185,9 @@ pub(super) fn certificate_advice(
         | CertificateError::NotValidYet
         | CertificateError::NotValidYetContext { .. } => {
             "check the clock of this machine, then the server's certificate"
+        }
+        CertificateError::ApplicationVerificationFailure => {
+            "its thumbprint is not the one that this host has announced; another server may be answering in its place"
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             "check the host name; a proxy or another server may be answering in its place"

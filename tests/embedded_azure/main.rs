@@ -4,6 +4,7 @@
 mod client;
 mod entra;
 mod faults;
+mod hosts;
 mod imds;
 mod life;
 mod vault;

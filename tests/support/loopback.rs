@@ -121,7 +121,8 @@ pub fn in_own_process(name: &str, variables: &[(&str, &str)]) -> Output {
     ]);
     for (variable, _) in std::env::vars_os() {
         let name = variable.to_string_lossy().to_ascii_uppercase();
-        if name.ends_with("_PROXY") || name.starts_with("AZURE_") || name.starts_with("SSL_CERT_") {
+        let bends = ["AZURE_", "SSL_CERT_", "IDENTITY_", "IMDS_", "MSI_"];
+        if name.ends_with("_PROXY") || bends.iter().any(|start| name.starts_with(start)) {
             command.env_remove(variable);
         }
     }

@@ -14,7 +14,7 @@ const FAILED_ON_ITS_SIDE: [u32; 10] = [
 ];
 
 /// The kind of failure that a code stands for, if it is not a refusal.
-pub(super) fn kind(codes: &[u32]) -> Option<ErrorKind> {
+pub(in crate::azure) fn kind(codes: &[u32]) -> Option<ErrorKind> {
     if codes.iter().any(|code| THROTTLED.contains(code)) {
         Some(ErrorKind::Throttled)
     } else if codes.iter().any(|code| FAILED_ON_ITS_SIDE.contains(code)) {
@@ -30,7 +30,7 @@ pub(super) fn is_loop(codes: &[u32]) -> bool {
 }
 
 /// What to do, by the first code that is known, else by the OAuth error.
-pub(super) fn advice(codes: &[u32], oauth_error: Option<&str>) -> Option<&'static str> {
+pub(in crate::azure) fn advice(codes: &[u32], oauth_error: Option<&str>) -> Option<&'static str> {
     codes
         .iter()
         .find_map(|code| by_code(*code))
@@ -82,7 +82,7 @@ fn by_oauth_error(error: &str) -> Option<&'static str> {
 }
 
 /// The numbers of the `AADSTS…` codes that `text` names.
-pub(super) fn codes_in(text: &str) -> impl Iterator<Item = u32> {
+pub(in crate::azure) fn codes_in(text: &str) -> impl Iterator<Item = u32> {
     text.split("AADSTS").skip(1).filter_map(|rest| {
         let end = rest
             .find(|c: char| !c.is_ascii_digit())

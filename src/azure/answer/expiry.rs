@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::date;
 use super::scalar::Scalar;
 use crate::runtime::Timestamp;
 use crate::token::Lifetime;
@@ -16,12 +17,14 @@ const LONGEST_USED: Duration = Duration::from_secs(48 * 3600);
 /// is taken to mean something else than `expires_in` does.
 const CLOCK_DIFFERENCE: Duration = Duration::from_secs(15 * 60);
 
-/// 2001-01-01. A number below it is no point in time but seconds from now:
-/// some metadata endpoints put those into `expires_on`.
+/// 2001-01-01. Microsoft's client for .NET takes a number in `expires_on` below
+/// it for seconds from now. No host is known to send such a number, and a wrong
+/// guess is a token that is used long after its end, so here it is no point in
+/// time at all.
 const FIRST_CREDIBLE_MOMENT: f64 = 978_307_200.0;
 
 /// The lifetime that `expires_in` and `expires_on` give together, both as
-/// number or as text, the empty text being none.
+/// number or as text, the empty text being none; `expires_on` also as a date.
 ///
 /// `expires_in` counts on the monotonic clock from before the request was sent,
 /// so it holds even if the clocks differ. `expires_on` wins only if it is
@@ -34,29 +37,20 @@ const FIRST_CREDIBLE_MOMENT: f64 = 978_307_200.0;
 ///
 /// Text that says what is wrong with the token.
 #[allow(clippy::similar_names, reason = "they are the protocol's names")]
-pub(super) fn lifetime(
+pub(in crate::azure) fn lifetime(
     expires_in: &Scalar,
     expires_on: &Scalar,
     asked: Timestamp,
 ) -> Result<Lifetime, &'static str> {
-    let mut life = seconds(expires_in)
+    let life = seconds(expires_in)
         .map_err(|Unreadable| "whose expires_in is no number")?
         .map(duration)
         .transpose()?;
-    let mut end = None;
-    let moment_given = match seconds(expires_on) {
-        Ok(given) => given,
+    let end = match point_in_time(expires_on) {
+        Ok(given) => given.map(moment).transpose()?,
         Err(Unreadable) if life.is_some() => None,
         Err(Unreadable) => return Err("whose expires_on is no point in time"),
     };
-    match moment_given {
-        Some(seconds) if seconds < FIRST_CREDIBLE_MOMENT => {
-            let other = duration(seconds)?;
-            life = Some(life.map_or(other, |life| life.min(other)));
-        }
-        Some(seconds) => end = Some(moment(seconds)?),
-        None => {}
-    }
     match (life, end) {
         (Some(life), Some(end)) if is_much_earlier(end, life, asked) && end > asked.wall => {
             still_to_come(end, asked)
@@ -84,6 +78,21 @@ fn seconds(value: &Scalar) -> Result<Option<f64>, Unreadable> {
         Scalar::Text(text) if text.trim().is_empty() => Ok(None),
         Scalar::Text(text) => text.trim().parse().map(Some).map_err(|_| Unreadable),
         Scalar::Other => Err(Unreadable),
+    }
+}
+
+/// Seconds since 1970.
+fn point_in_time(value: &Scalar) -> Result<Option<f64>, Unreadable> {
+    let given = match value {
+        Scalar::Text(text) => match date::seconds(text.trim()) {
+            Some(moment) => Some(moment),
+            None => seconds(value)?,
+        },
+        _ => seconds(value)?,
+    };
+    match given {
+        Some(moment) if moment.is_nan() || moment < FIRST_CREDIBLE_MOMENT => Err(Unreadable),
+        given => Ok(given),
     }
 }
 
@@ -157,7 +166,10 @@ mod tests {
             ("null", "1750003600", (3600, false)),
             ("null", "1750003600.25", (3600, false)),
             ("null", "\"1750003600.0\"", (3600, false)),
-            ("null", "3600", (3600, true)),
+            ("null", "\"06/15/2025 16:06:40 +00:00\"", (3600, false)),
+            ("null", "\"6/15/2025 5:06:40 PM +00:00\"", (7200, false)),
+            ("null", "\"2025-06-15T15:06:41Z\"", (1, false)),
+            ("3599", "\"06/15/2025 16:06:40 +00:00\"", (3599, true)),
         ] {
             assert_eq!(
                 read(expires_in, expires_on),
@@ -176,7 +188,8 @@ mod tests {
             (from_now(3600 - 15 * 60), (3600, true)),
             (from_now(3600 - 15 * 60 - 1), (3600 - 15 * 60 - 1, false)),
             (from_now(60), (60, false)),
-            ("600".to_owned(), (600, true)),
+            // No moment of this century: passed over.
+            ("600".to_owned(), (3600, true)),
             // This machine's clock is two hours ahead (R31).
             (from_now(-7200), (3600, true)),
             ("\"soon\"".to_owned(), (3600, true)),
@@ -209,6 +222,11 @@ mod tests {
         for absurd in [
             "0",
             "-1",
+            "3600",
+            "\"3600\"",
+            "\"1/1/2000 0:00:00 +00:00\"",
+            "\"6/15/2025 3:06:40 +00:00\"",
+            "\"15/6/2025 16:06:40 +00:00\"",
             "1749999999",
             "1781536001",
             "1e300",
@@ -244,6 +262,9 @@ mod tests {
             any::<f64>().prop_map(|n| serde_json::json!(n.to_string()).to_string()),
             any::<i128>().prop_map(|n| n.to_string()),
             any::<i128>().prop_map(|n| format!("\"{n}\"")),
+            (0_u8..15, 0_u8..33, 0_u8..26).prop_map(|(month, day, hour)| {
+                format!("\"{month}/{day}/2025 {hour}:06:40 +00:00\"")
+            }),
             (0_i64..4_000_000_000).prop_map(|n| n.to_string()),
             ".{0,12}".prop_map(|text| serde_json::json!(text).to_string()),
         ]

@@ -1,15 +1,18 @@
 //! What an answer of a token endpoint amounts to: a token, or an error.
 
-mod aadsts;
-mod expiry;
+pub(super) mod aadsts;
+mod complaint;
+mod date;
+pub(super) mod expiry;
 mod retry_after;
-mod scalar;
+pub(super) mod scalar;
 
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 use serde::Deserialize;
 
+use self::complaint::Complaint;
 use self::scalar::{Codes, Scalar};
 use crate::error::printable;
 use crate::runtime::Timestamp;
@@ -39,6 +42,9 @@ pub(super) struct Reader<'a> {
 pub(super) struct Issued {
     pub(super) token: AccessToken,
     pub(super) client_id: Option<String>,
+    pub(super) object_id: Option<String>,
+    /// The id of the identity's Azure resource.
+    pub(super) resource_id: Option<String>,
 }
 
 /// Every field that is read, of answers of either kind. What else there is is
@@ -52,10 +58,33 @@ struct Body {
     expires_on: Scalar,
     refresh_in: Scalar,
     client_id: Scalar,
-    error: Scalar,
+    object_id: Scalar,
+    msi_res_id: Scalar,
+    mi_res_id: Scalar,
+    error: Complaint,
     error_description: Scalar,
+    /// App Service's word for it; version 2017-09-01 begins with a capital.
+    #[serde(alias = "Message")]
+    message: Scalar,
     error_codes: Codes,
+    #[serde(alias = "correlationId", alias = "CorrelationId")]
     correlation_id: Scalar,
+}
+
+impl Body {
+    fn description(&self) -> &Scalar {
+        [&self.error_description, self.error.message()]
+            .into_iter()
+            .find(|text| text.text().is_some())
+            .unwrap_or(&self.message)
+    }
+
+    fn correlation_id(&self) -> &Scalar {
+        match self.error.correlation_id() {
+            Scalar::Absent => &self.correlation_id,
+            nested => nested,
+        }
+    }
 }
 
 impl Reader<'_> {
@@ -77,7 +106,7 @@ impl Reader<'_> {
             return Err(self.unusable(status, "but the JSON in its body is no object"));
         }
         let body = parsed.map_err(|cause| self.unusable(status, &no_json(answer, &cause)))?;
-        if !matches!(body.error, Scalar::Absent) {
+        if !body.error.is_absent() {
             return Err(self.refusal(answer, &body));
         }
         self.token(&body)
@@ -117,6 +146,11 @@ impl Reader<'_> {
                 None => token,
             },
             client_id: body.client_id.text().map(printable),
+            object_id: body.object_id.text().map(printable),
+            resource_id: [&body.msi_res_id, &body.mi_res_id]
+                .into_iter()
+                .find_map(Scalar::text)
+                .map(str::to_owned),
         })
     }
 
@@ -133,10 +167,10 @@ impl Reader<'_> {
 
     fn refusal(&self, answer: &Answer, body: &Body) -> Error {
         let status = answer.status();
-        let description = self.shown(&body.error_description);
-        let oauth_error = self.shown(&body.error);
+        let description = self.shown(body.description());
+        let oauth_error = self.shown(body.error.code());
         let codes = {
-            let text = body.error_description.text().unwrap_or_default();
+            let text = body.description().text().unwrap_or_default();
             let mut codes = body.error_codes.0.clone();
             for code in aadsts::codes_in(text) {
                 if !codes.contains(&code) {
@@ -160,7 +194,7 @@ impl Reader<'_> {
                 message.push_str(text);
             }
         }
-        let correlation_id = self.shown(&body.correlation_id).or_else(|| {
+        let correlation_id = self.shown(body.correlation_id()).or_else(|| {
             ["client-request-id", "x-ms-request-id"]
                 .iter()
                 .find_map(|name| answer.headers().get(*name)?.to_str().ok())
@@ -272,5 +306,74 @@ mod tests {
         assert!(read(body, true).is_ok());
         let pop = r#"{"access_token":"abc","expires_in":3599,"token_type":"pop"}"#;
         assert!(read(pop, true).is_err());
+    }
+
+    #[test]
+    fn the_identity_is_echoed_by_whichever_ids_there_are() {
+        let body = r#"{"access_token":"abc","expires_in":9,"client_id":"c","object_id":"o","mi_res_id":"/r"}"#;
+        let issued = read(body, true).unwrap();
+        assert_eq!(issued.client_id.as_deref(), Some("c"));
+        assert_eq!(issued.object_id.as_deref(), Some("o"));
+        assert_eq!(issued.resource_id.as_deref(), Some("/r"));
+    }
+
+    fn refused(body: &str) -> Error {
+        let asked = Timestamp::new(Duration::ZERO, UNIX_EPOCH);
+        let reader = Reader {
+            place: "host.example",
+            asked,
+            received: asked.wall,
+            secrets: &["canary"],
+            token_type_optional: true,
+        };
+        let mut answer = http::Response::new(Zeroizing::new(body.as_bytes().to_vec()));
+        *answer.status_mut() = StatusCode::BAD_REQUEST;
+        reader.read(&answer).err().unwrap()
+    }
+
+    #[test]
+    fn errors_are_read_in_the_form_of_every_host() {
+        for (body, code, message) in [
+            (
+                r#"{"error":"invalid_request","error_description":"Identity not found"}"#,
+                Some("invalid_request"),
+                "host.example answered 400 Bad Request, invalid_request: Identity not found",
+            ),
+            (
+                r#"{"statusCode":400,"message":"No such canary","correlationId":"c-1"}"#,
+                None,
+                "host.example answered 400 Bad Request: No such *** (correlation id c-1)",
+            ),
+            (
+                r#"{"StatusCode":400,"Message":"No MSI found","CorrelationId":"c-2"}"#,
+                None,
+                "host.example answered 400 Bad Request: No MSI found (correlation id c-2)",
+            ),
+            (
+                r#"{"error":{"code":"ManagedIdentityNotFound","correlationId":"c-3","message":"none"}}"#,
+                Some("ManagedIdentityNotFound"),
+                "host.example answered 400 Bad Request, ManagedIdentityNotFound: none (correlation id c-3)",
+            ),
+            (
+                r#"{"error":{"code":7,"message":["none"]}}"#,
+                None,
+                "host.example answered 400 Bad Request",
+            ),
+            (
+                r#"{"error":{"code":"A","innererror":{"code":"canary"}}}"#,
+                Some("A"),
+                "host.example answered 400 Bad Request, A",
+            ),
+            (
+                "<html>canary",
+                None,
+                "host.example answered 400 Bad Request",
+            ),
+        ] {
+            let error = refused(body);
+            assert_eq!(error.oauth_error(), code, "{body}");
+            assert_eq!(error.message(), message, "{body}");
+            assert!(!format!("{error:?}").contains("canary"), "{body}");
+        }
     }
 }

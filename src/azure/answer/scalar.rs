@@ -11,7 +11,7 @@ const MAX_CODES: usize = 16;
 /// One value, of whatever JSON type it came as. Reading it never fails: it is
 /// for the reader to say what cannot be used, in words that hold none of it.
 #[derive(Default)]
-pub(super) enum Scalar {
+pub(in crate::azure) enum Scalar {
     /// Missing or `null`.
     #[default]
     Absent,
@@ -24,7 +24,7 @@ pub(super) enum Scalar {
 
 impl Scalar {
     /// The text, unless it is empty.
-    pub(super) fn text(&self) -> Option<&str> {
+    pub(in crate::azure) fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) if !text.is_empty() => Some(text),
             _ => None,

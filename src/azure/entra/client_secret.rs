@@ -102,7 +102,7 @@ impl ClientSecretCredential {
         Self::from_environment(&Environment::of_process())
     }
 
-    fn from_environment(environment: &Environment) -> Result<Self, Error> {
+    pub(in crate::azure) fn from_environment(environment: &Environment) -> Result<Self, Error> {
         let names = ["AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"];
         let values = [
             environment.text(names[0])?,
@@ -242,6 +242,11 @@ impl ClientSecretCredentialBuilder {
         self
     }
 
+    pub(in crate::azure) fn with_settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
     /// Makes the credential. Sends nothing.
     ///
     /// # Errors
@@ -252,7 +257,10 @@ impl ClientSecretCredentialBuilder {
         self.build_in(&Environment::of_process())
     }
 
-    fn build_in(self, environment: &Environment) -> Result<ClientSecretCredential, Error> {
+    pub(in crate::azure) fn build_in(
+        self,
+        environment: &Environment,
+    ) -> Result<ClientSecretCredential, Error> {
         let Self {
             tenant,
             client_id,

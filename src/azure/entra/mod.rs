@@ -4,7 +4,7 @@ mod claims;
 mod client_secret;
 pub(super) mod form;
 mod settings;
-mod tenants;
+pub(super) mod tenants;
 
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use http_body_util::Full;
 
 pub use self::client_secret::{ClientSecretCredential, ClientSecretCredentialBuilder};
 
+pub(super) use self::settings::Settings;
 use self::tenants::Tenants;
 use super::answer::{Issued, Reader};
 use super::app_principal;
@@ -133,7 +134,7 @@ fn again(error: &Error) -> Again {
 
 /// `https://management.azure.com/` becomes
 /// `https://management.azure.com//.default`: its slash is part of the audience.
-fn scope(audience: &str) -> String {
+pub(super) fn scope(audience: &str) -> String {
     const ALL: &str = "/.default";
     if audience.ends_with(ALL) {
         audience.to_owned()

@@ -14,13 +14,13 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 const AUTHORITY_VARIABLE: &str = "AZURE_AUTHORITY_HOST";
 
 #[derive(Clone, Debug)]
-pub(super) struct Settings {
-    pub(super) cloud: Option<Cloud>,
-    pub(super) authority_host: Option<String>,
+pub(in crate::azure) struct Settings {
+    pub(in crate::azure) cloud: Option<Cloud>,
+    pub(in crate::azure) authority_host: Option<String>,
     pub(super) http_to_loopback: bool,
-    pub(super) additionally_allowed_tenants: Vec<String>,
+    pub(in crate::azure) additionally_allowed_tenants: Vec<String>,
     pub(super) continuous_access_evaluation: bool,
-    pub(super) transport: Option<Transport>,
+    pub(in crate::azure) transport: Option<Transport>,
     pub(super) timeout: Duration,
     pub(super) attempt_timeout: Duration,
 }

@@ -7,7 +7,7 @@ use crate::{Error, ErrorKind, TenantId};
 
 /// The tenant of a credential and those that it may ask instead.
 #[derive(Clone, Debug)]
-pub(super) struct Tenants {
+pub(in crate::azure) struct Tenants {
     own: TenantId,
     /// The own tenant's GUID, where `own` is a domain name: services name
     /// tenants by it.
@@ -24,7 +24,7 @@ enum Allowed {
 }
 
 impl Tenants {
-    pub(super) fn new(
+    pub(in crate::azure) fn new(
         own: &str,
         additionally_allowed: &[String],
         environment: &Environment,
@@ -40,10 +40,7 @@ impl Tenants {
             )
             .with_advice("give the directory's GUID or one of its domain names"));
         }
-        let disabled = environment
-            .text("AZURE_IDENTITY_DISABLE_MULTITENANTAUTH")?
-            .is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true"));
-        let allowed = if disabled {
+        let allowed = if is_multi_tenant_disabled(environment)? {
             Allowed::OwnWhateverIsAsked
         } else if additionally_allowed
             .iter()
@@ -64,12 +61,12 @@ impl Tenants {
         })
     }
 
-    pub(super) fn own(&self) -> &TenantId {
+    pub(in crate::azure) fn own(&self) -> &TenantId {
         &self.own
     }
 
     /// Takes in which tenant issued a token when `tenant` was asked.
-    pub(super) fn issued_by(&self, tenant: &TenantId, id: Option<&str>) {
+    pub(in crate::azure) fn issued_by(&self, tenant: &TenantId, id: Option<&str>) {
         let id = id.and_then(|id| TenantId::new(id).ok());
         if let (true, Some(id)) = (tenant == &self.own, id) {
             self.own_id.get_or_init(|| id);
@@ -81,7 +78,7 @@ impl Tenants {
     }
 
     /// The tenant to ask instead of the own one, if a request is for `asked`.
-    pub(super) fn other(&self, asked: &TenantId) -> Option<TenantId> {
+    pub(in crate::azure) fn other(&self, asked: &TenantId) -> Option<TenantId> {
         match self.select(Some(asked)) {
             Ok(selected) if selected == &self.own => None,
             // One that is not allowed: asking for it says so.
@@ -90,7 +87,10 @@ impl Tenants {
     }
 
     /// The tenant to ask, if a request is for `asked`.
-    pub(super) fn select<'a>(&'a self, asked: Option<&'a TenantId>) -> Result<&'a TenantId, Error> {
+    pub(in crate::azure) fn select<'a>(
+        &'a self,
+        asked: Option<&'a TenantId>,
+    ) -> Result<&'a TenantId, Error> {
         let Some(asked) = asked else {
             return Ok(&self.own);
         };
@@ -119,7 +119,14 @@ impl Tenants {
     }
 }
 
-fn is_shared(tenant: &TenantId) -> bool {
+/// Whether the own tenant is to be asked, whatever a request says.
+pub(in crate::azure) fn is_multi_tenant_disabled(environment: &Environment) -> Result<bool, Error> {
+    let value = environment.text("AZURE_IDENTITY_DISABLE_MULTITENANTAUTH")?;
+    Ok(value.is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true")))
+}
+
+/// Whether `tenant` is a name for any tenant.
+pub(in crate::azure) fn is_shared(tenant: &TenantId) -> bool {
     ["common", "organizations", "consumers"]
         .iter()
         .any(|name| tenant.is(name))

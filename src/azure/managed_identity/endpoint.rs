@@ -1,39 +1,35 @@
-//! Where a metadata service is, and which places are refused.
+//! Where a host issues tokens, and which places are refused.
 
 use std::fmt;
 use std::net::IpAddr;
 
-use http::Uri;
-use http::uri::Scheme;
+use bytes::Bytes;
+use http::uri::{PathAndQuery, Scheme};
+use http::{Request, Uri};
+use http_body_util::Full;
+use percent_encoding::utf8_percent_encode;
 
 use crate::audience::Origin;
+use crate::azure::entra::form::RESERVED;
 use crate::environment::Environment;
 use crate::{Error, ErrorKind};
 
-const VARIABLE: &str = "AZURE_POD_IDENTITY_AUTHORITY_HOST";
-const LINK_LOCAL: &str = "http://169.254.169.254";
-
-/// Scheme, address and port of a metadata service.
-#[derive(Clone, Debug)]
+/// The address of an endpoint that issues tokens.
+#[derive(Clone)]
 pub(super) struct Endpoint(Uri);
 
 impl Endpoint {
-    /// The one that is given, else the one in the environment, else Azure's.
-    pub(super) fn select(given: Option<&str>, environment: &Environment) -> Result<Self, Error> {
-        if let Some(given) = given {
-            return Self::parse(given, "the metadata endpoint");
-        }
-        match environment.text(VARIABLE)? {
-            Some(host) => Self::parse(&host, VARIABLE),
-            None => Self::parse(LINK_LOCAL, "the metadata endpoint"),
-        }
-    }
-
-    fn parse(text: &str, named_by: &str) -> Result<Self, Error> {
+    /// An address as `named_by` has it, which is a variable of a host.
+    pub(super) fn parse(text: &str, named_by: &str) -> Result<Self, Error> {
         let refuse = |why: &str, advice: &'static str| {
             Error::new(ErrorKind::Configuration, format!("{named_by} {why}")).with_advice(advice)
         };
-        let no_url = || refuse("is not a URL", "give it as http://169.254.169.254");
+        let no_url = || {
+            refuse(
+                "is not a URL",
+                "give it as http://, address and port, or unset it",
+            )
+        };
         let uri: Uri = text.trim().parse().map_err(|_| no_url())?;
         let origin = Origin::of(&uri).map_err(|_| no_url())?;
         let in_the_clear = *origin.scheme() == Scheme::HTTP;
@@ -49,18 +45,42 @@ impl Endpoint {
         if origin.has_userinfo() {
             return Err(refuse("holds user information", "take user:password@ out"));
         }
-        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-            return Err(refuse(
-                "is more than scheme, address and port",
-                "give it as http://169.254.169.254",
-            ));
-        }
         Ok(Self(uri))
+    }
+
+    /// The one that `variable` names, if it is set.
+    pub(super) fn read(
+        environment: &Environment,
+        variable: &'static str,
+    ) -> Result<Option<Self>, Error> {
+        environment
+            .text(variable)?
+            .map(|text| Self::parse(&text, variable))
+            .transpose()
+    }
+
+    /// `path` at an address that may be no more than scheme, host and port.
+    pub(super) fn at_host(text: &str, named_by: &str, path: &'static str) -> Result<Self, Error> {
+        let Self(uri) = Self::parse(text, named_by)?;
+        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+            return Err(Error::new(
+                ErrorKind::Configuration,
+                format!("{named_by} is more than scheme, address and port"),
+            )
+            .with_advice("give it as http://169.254.169.254"));
+        }
+        let mut parts = uri.into_parts();
+        parts.path_and_query = Some(PathAndQuery::from_static(path));
+        Uri::from_parts(parts).map(Self).map_err(too_long)
+    }
+
+    pub(super) fn is_https(&self) -> bool {
+        self.0.scheme() == Some(&Scheme::HTTPS)
     }
 
     /// What the transport for metadata services speaks.
     pub(super) fn require_plain_http(&self) -> Result<(), Error> {
-        if self.0.scheme() == Some(&Scheme::HTTP) {
+        if !self.is_https() {
             return Ok(());
         }
         Err(Error::new(
@@ -70,22 +90,55 @@ impl Endpoint {
         .with_advice("give an http:// endpoint, or pass a transport that speaks https"))
     }
 
-    pub(super) fn with_path(&self, path_and_query: &str) -> Result<Uri, Error> {
+    /// A request without parameters.
+    pub(super) fn bare(&self) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(Bytes::new()));
+        *request.uri_mut() = self.0.clone();
+        request
+    }
+
+    /// A request with `parameters` in its query. Everything in them is encoded.
+    pub(super) fn get(&self, parameters: &[(&str, &str)]) -> Result<Request<Full<Bytes>>, Error> {
+        let mut target = self.0.path().to_owned();
+        let mut separator = '?';
+        if let Some(query) = self.0.query() {
+            target.push('?');
+            target.push_str(query);
+            separator = '&';
+        }
+        for (name, value) in parameters {
+            target.push(separator);
+            target.push_str(name);
+            target.push('=');
+            target.extend(utf8_percent_encode(value, RESERVED));
+            separator = '&';
+        }
         let mut parts = self.0.clone().into_parts();
-        parts.path_and_query = path_and_query.parse().ok();
-        Uri::from_parts(parts).map_err(|cause| {
-            Error::new(
-                ErrorKind::Configuration,
-                "audience and identity are too long for a request",
-            )
-            .with_source(cause)
-        })
+        parts.path_and_query = target.parse().ok();
+        let mut request = Request::new(Full::new(Bytes::new()));
+        *request.uri_mut() = Uri::from_parts(parts).map_err(too_long)?;
+        Ok(request)
     }
 }
 
+fn too_long(cause: http::uri::InvalidUriParts) -> Error {
+    Error::new(
+        ErrorKind::Configuration,
+        "audience and identity are too long for a request",
+    )
+    .with_source(cause)
+}
+
+/// Host and port, as errors name them.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&crate::transport::place(&self.0))
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -106,7 +159,7 @@ mod tests {
         for near in [
             "http://169.254.169.254",
             "http://127.0.0.1:50342/",
-            "http://localhost:1",
+            "http://localhost:1/msi/token/",
             "http://[::1]:1",
             "http://[fd00::1]",
             "http://[fe80::1]",
@@ -114,7 +167,7 @@ mod tests {
             "http://10.1.2.3",
             "http://172.31.0.1",
             "http://192.168.0.1",
-            "https://metadata.example",
+            "https://metadata.example/token?x=y",
         ] {
             assert!(Endpoint::parse(near, "it").is_ok(), "{near}");
         }
@@ -123,16 +176,19 @@ mod tests {
             "http://8.8.8.8",
             "http://172.32.0.1",
             "http://169.255.0.1",
+            "http://0.0.0.0",
             "http://0x7f000001",
             "http://2130706433",
             "http://127.1",
+            "http://localhost.example",
+            "http://a.localhost",
             "http://[2001:db8::1]",
             "http://[::ffff:8.8.8.8]",
             "http://127.0.0.1@evil.example",
             "http://user:canary@127.0.0.1",
-            "http://127.0.0.1/metadata/identity",
-            "http://127.0.0.1?canary",
             "ftp://127.0.0.1",
+            "//127.0.0.1",
+            "/msi/token?canary",
             "169.254.169.254",
             "",
         ] {
@@ -143,19 +199,38 @@ mod tests {
     }
 
     #[test]
-    fn an_option_beats_the_variable_beats_the_default() {
-        let environment = Environment::of(&[(VARIABLE, "http://127.0.0.1:2")]);
-        let shown = |given, environment: &Environment| {
-            Endpoint::select(given, environment).unwrap().to_string()
-        };
-        assert_eq!(
-            shown(Some("http://127.0.0.1:1"), &environment),
-            "127.0.0.1:1"
-        );
-        assert_eq!(shown(None, &environment), "127.0.0.1:2");
-        assert_eq!(shown(None, &Environment::of(&[])), "169.254.169.254");
-        let far = Environment::of(&[(VARIABLE, "http://8.8.8.8")]);
-        let error = Endpoint::select(None, &far).unwrap_err();
-        assert!(error.to_string().contains(VARIABLE), "{error}");
+    fn a_host_is_no_more_than_a_host() {
+        let at = |text| Endpoint::at_host(text, "it", "/p").map(|it| it.bare().uri().to_string());
+        assert_eq!(at("http://127.0.0.1:1/").unwrap(), "http://127.0.0.1:1/p");
+        for more in [
+            "http://127.0.0.1/metadata/identity",
+            "http://127.0.0.1?canary",
+        ] {
+            let error = at(more).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Configuration, "{more}");
+            assert!(!format!("{error:?}").contains("canary"));
+        }
+    }
+
+    #[test]
+    fn parameters_are_encoded_and_follow_what_is_there() {
+        for (endpoint, expected) in [
+            (
+                "http://localhost:1/msi",
+                "http://localhost:1/msi?r=a%26b%2F",
+            ),
+            (
+                "http://localhost:1/msi?k=v",
+                "http://localhost:1/msi?k=v&r=a%26b%2F",
+            ),
+            ("http://localhost:1", "http://localhost:1/?r=a%26b%2F"),
+        ] {
+            let endpoint = Endpoint::parse(endpoint, "it").unwrap();
+            let request = endpoint.get(&[("r", "a&b/")]).unwrap();
+            assert_eq!(request.uri(), expected);
+        }
+        let endpoint = Endpoint::parse("http://localhost:1", "it").unwrap();
+        let error = endpoint.get(&[("r", &"x".repeat(70_000))]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
     }
 }

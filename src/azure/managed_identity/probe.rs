@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::Error;
+use super::attempt::Attempt;
+use super::imds::Imds;
+use crate::{Error, ErrorKind};
 
 /// A machine gets no metadata service while it runs, but its network may come
 /// up late.
@@ -17,15 +19,37 @@ pub(super) struct Findings {
     last_failure: Mutex<Option<(Duration, Error)>>,
 }
 
-pub(super) enum Finding {
+enum Finding {
     Found,
     NotFound(Error),
     NotLookedFor,
 }
 
 impl Findings {
+    /// Looks for `imds`, unless it is known whether it is there.
+    ///
+    /// # Errors
+    ///
+    /// That it is not, or why that could not be found out.
+    pub(super) async fn look(&self, imds: &Imds, attempt: &Attempt<'_>) -> Result<(), Error> {
+        match self.at(attempt.runtime().now().monotonic) {
+            Finding::Found => return Ok(()),
+            Finding::NotFound(error) => return Err(error),
+            Finding::NotLookedFor => {}
+        }
+        let looked = imds.look(attempt).await;
+        match &looked {
+            Ok(()) => self.found.store(true, Ordering::Release),
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                self.not_found(attempt.runtime().now().monotonic, error.clone());
+            }
+            Err(_) => {}
+        }
+        looked
+    }
+
     /// What is known at `now` on the monotonic clock.
-    pub(super) fn at(&self, now: Duration) -> Finding {
+    fn at(&self, now: Duration) -> Finding {
         if self.found.load(Ordering::Acquire) {
             return Finding::Found;
         }
@@ -41,11 +65,7 @@ impl Findings {
         }
     }
 
-    pub(super) fn found(&self) {
-        self.found.store(true, Ordering::Release);
-    }
-
-    pub(super) fn not_found(&self, now: Duration, error: Error) {
+    fn not_found(&self, now: Duration, error: Error) {
         *self
             .last_failure
             .lock()

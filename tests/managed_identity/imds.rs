@@ -1,57 +1,15 @@
-//! `ManagedIdentityCredential` on a virtual machine: what it sends, how long it
-//! insists, and how it finds out that it is somewhere else.
-//!
-//! Nothing here reaches for the real metadata address: requests end in memory
-//! or at a server on loopback.
-#![cfg(feature = "azure")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    clippy::format_push_string,
-    clippy::disallowed_methods,
-    missing_docs
-)]
+//! Virtual machines: what is sent, how long it insists, and how it finds out
+//! that it is somewhere else.
 
-#[path = "support/loopback.rs"]
-mod loopback;
-#[path = "support/scripted.rs"]
-mod scripted;
+use super::*;
 
-use std::io;
-use std::sync::Arc;
-use std::time::Duration;
-
-use loopback::{Server, closed_port, in_own_process, read_request, write_json};
-use scripted::{HandClock, Reply, Script, reply};
-use tower_bearer::azure::{
-    ManagedIdentityCredential, ManagedIdentityCredentialBuilder, ManagedIdentityId,
-};
-use tower_bearer::{
-    Claims, Credential as _, Error, ErrorKind, PrincipalType, TenantId, TokenRequest,
-};
-
-const CLIENT_ID: &str = "11111111-2222-3333-4444-555555555555";
 const NOT_ASSIGNED: &str =
     r#"{"error":"invalid_request","error_description":"Identity not found"}"#;
-
-/// As the metadata service answers: everything is text.
-fn token() -> Reply {
-    let body = format!(
-        r#"{{"access_token":"t0k3n","client_id":"{CLIENT_ID}","expires_in":"3599","expires_on":"4102444800","ext_expires_in":"3599","not_before":"1506480273","refresh_token":"","resource":"https://vault.azure.net","token_type":"Bearer"}}"#
-    );
-    reply(200, body)
-}
 
 fn builder(script: &Script) -> ManagedIdentityCredentialBuilder {
     ManagedIdentityCredential::builder()
         .endpoint("http://127.0.0.1:1")
         .transport(script.transport())
-}
-
-fn vault() -> TokenRequest {
-    TokenRequest::new("https://vault.azure.net")
 }
 
 async fn error_after(replies: impl IntoIterator<Item = Reply>) -> (Error, Script) {
@@ -467,7 +425,7 @@ async fn t7_no_proxy_variable_sends_a_metadata_request_to_a_proxy() {
         ] {
             variables.push((name, &url));
         }
-        in_own_process("child_asks_for_a_token", &variables);
+        in_own_process("imds::child_asks_for_a_token", &variables);
     })
     .await
     .unwrap();

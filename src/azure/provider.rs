@@ -1,0 +1,415 @@
+//! One provider that finds the identity by itself, or is told by a string.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::chain::{Chain, Link, developer};
+use super::connection_string::{ConnectionString, DeveloperTool, Identity, RetryTimeout};
+use super::entra::Settings;
+use super::{ClientSecretCredential, Cloud, ManagedIdentityCredential, ManagedIdentityId};
+use crate::environment::Environment;
+use crate::runtime::{Runtime, TokioRuntime};
+use crate::transport::Transport;
+use crate::{
+    AccessToken, Audience, Error, ErrorKind, Principal, SharedCredential, TokenCache, TokenRequest,
+};
+
+const VARIABLE: &str = "AzureServicesAuthConnectionString";
+
+/// Finds the identity that a program runs as, or is told by a connection
+/// string, and gives tokens: what `AzureServiceTokenProvider` was in .NET.
+///
+/// Cheap to clone; clones share one [`TokenCache`]. A provider is at the same
+/// time what a [layer](crate::BearerAuthLayer::azure), a database pool and an
+/// SDK's client take their tokens from.
+///
+/// ```no_run
+/// use tower_bearer::{BearerAuthLayer, azure};
+///
+/// # async fn run() -> Result<(), tower_bearer::Error> {
+/// let tokens = azure::TokenProvider::from_env()?;
+/// let layer = BearerAuthLayer::azure(tokens.clone());
+///
+/// let token = tokens.token("https://database.windows.net/").await?;
+/// // IsAuthenticated:True Type:App AppId:… TenantId:…
+/// println!("{}", token.principal());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Which identity
+///
+/// A connection string says it; see [`ConnectionString`] for what it can say.
+/// Without one these are tried, in this order, as AppAuthentication does:
+///
+/// 1. the managed identity of the place that the program runs in
+///    ([`ManagedIdentityCredential`], after a short look whether there is one),
+/// 2. the user of Visual Studio,
+/// 3. the user of the Azure CLI.
+///
+/// The search goes on only after what is not available here; see
+/// [`ChainedTokenCredential`](super::ChainedTokenCredential). What works is kept
+/// to. For the chain of Azure's current libraries, with environment variables
+/// and workload identity, put a
+/// [`DefaultAzureCredential`](super::DefaultAzureCredential) into a
+/// [`TokenCache`].
+#[derive(Clone)]
+pub struct TokenProvider {
+    tokens: TokenCache,
+    credential: SharedCredential,
+    connection_string: Option<Arc<ConnectionString>>,
+}
+
+impl TokenProvider {
+    /// Signs in as the variable `AzureServicesAuthConnectionString` says; if it
+    /// is not set, or blank, as whatever identity is found.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when the
+    /// string cannot be used. It names the key and where it is, never a value.
+    pub fn from_env() -> Result<Self, Error> {
+        Self::builder().build()
+    }
+
+    /// Signs in as `connection_string` says; if it is blank, as whatever
+    /// identity is found. The environment's string is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_env`](Self::from_env).
+    pub fn from_connection_string(connection_string: &str) -> Result<Self, Error> {
+        Self::builder().connection_string(connection_string).build()
+    }
+
+    /// Settings.
+    pub fn builder() -> TokenProviderBuilder {
+        TokenProviderBuilder {
+            connection_string: None,
+            deny_warnings: false,
+            entra: Settings::default(),
+            probe_timeout: None,
+            environment: None,
+            runtime: Arc::new(TokioRuntime::new()),
+        }
+    }
+
+    /// A token for `resource` that is good now; with it, when it ends and for
+    /// whom it was issued.
+    ///
+    /// # Errors
+    ///
+    /// As [`TokenCache::token`]. If no identity was found, with every
+    /// [attempt](Error::attempts).
+    pub async fn token(&self, resource: impl Into<Audience>) -> Result<AccessToken, Error> {
+        self.tokens.token(resource).await
+    }
+
+    /// A token as `request` describes it, such as of another tenant.
+    ///
+    /// ```no_run
+    /// # async fn run(tokens: tower_bearer::azure::TokenProvider) -> Result<(), tower_bearer::Error> {
+    /// use tower_bearer::{TenantId, TokenRequest};
+    ///
+    /// let request = TokenRequest::new("https://management.azure.com/")
+    ///     .with_tenant(TenantId::new("fabrikam.com")?);
+    /// let token = tokens.token_for(&request).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`TokenCache::token_for`].
+    pub async fn token_for(&self, request: &TokenRequest) -> Result<AccessToken, Error> {
+        self.tokens.token_for(request).await
+    }
+
+    /// A new token, even if the one that is kept is good: after a change of
+    /// group membership or role that is to have effect at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`TokenCache::refresh`].
+    pub async fn refresh(&self, request: impl Into<TokenRequest>) -> Result<AccessToken, Error> {
+        self.tokens.refresh(request).await
+    }
+
+    /// For whom tokens for `resource` are issued. Gets a token if there is
+    /// none yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`token`](Self::token).
+    pub async fn principal(&self, resource: impl Into<Audience>) -> Result<Principal, Error> {
+        self.tokens.principal(resource).await
+    }
+
+    /// The cache that the tokens are kept in.
+    #[must_use]
+    pub fn cache(&self) -> &TokenCache {
+        &self.tokens
+    }
+
+    /// What gets the tokens, without a cache: to put into a cache with
+    /// [options](TokenCache::builder) of one's own.
+    #[must_use]
+    pub fn credential(&self) -> &SharedCredential {
+        &self.credential
+    }
+
+    /// The connection string that says who signs in, if one does, with what is
+    /// [suspicious](ConnectionString::warnings) about it.
+    #[must_use]
+    pub fn connection_string(&self) -> Option<&ConnectionString> {
+        self.connection_string.as_deref()
+    }
+}
+
+impl From<TokenProvider> for TokenCache {
+    fn from(provider: TokenProvider) -> Self {
+        provider.tokens
+    }
+}
+
+impl From<&TokenProvider> for TokenCache {
+    fn from(provider: &TokenProvider) -> Self {
+        provider.tokens.clone()
+    }
+}
+
+impl fmt::Debug for TokenProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenProvider")
+            .field("connection_string", &self.connection_string)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Settings of a [`TokenProvider`].
+///
+/// Made by [`TokenProvider::builder`].
+#[derive(Clone)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct TokenProviderBuilder {
+    connection_string: Option<Zeroizing<String>>,
+    deny_warnings: bool,
+    entra: Settings,
+    probe_timeout: Option<Duration>,
+    environment: Option<Environment>,
+    runtime: Arc<dyn Runtime>,
+}
+
+impl TokenProviderBuilder {
+    /// Signs in as this string says. A blank one stands for whatever identity
+    /// is found. Default: what the variable `AzureServicesAuthConnectionString`
+    /// says.
+    pub fn connection_string(mut self, text: &str) -> Self {
+        self.connection_string = Some(Zeroizing::new(text.to_owned()));
+        self
+    }
+
+    /// Makes an error of what is suspicious about the connection string: keys
+    /// that are unknown or of no use, typographic quotes, secrets that were
+    /// probably cut. Default: they are [warnings](ConnectionString::warnings).
+    pub fn deny_warnings(mut self) -> Self {
+        self.deny_warnings = true;
+        self
+    }
+
+    /// Signs applications in at the authority of `cloud`, whatever the
+    /// environment says. Managed identities and developer tools know their own.
+    pub fn cloud(mut self, cloud: Cloud) -> Self {
+        self.entra.cloud = Some(cloud);
+        self
+    }
+
+    /// Signs applications in at another authority: a host, with or without
+    /// `https://`, and a port if need be. Default: what the variable
+    /// `AZURE_AUTHORITY_HOST` names, else the public cloud's.
+    pub fn authority_host(mut self, host: impl Into<String>) -> Self {
+        self.entra.authority_host = Some(host.into());
+        self
+    }
+
+    /// Sends to Entra and Key Vault through `transport`. Default: the
+    /// [built-in one](Transport::builder). Managed identities have one of their
+    /// own, which uses no proxy.
+    pub fn transport(mut self, transport: Transport) -> Self {
+        self.entra.transport = Some(transport);
+        self
+    }
+
+    /// How long to look for a managed identity before the next way is tried.
+    /// Default: 1 second.
+    pub fn probe_timeout(mut self, limit: Duration) -> Self {
+        self.probe_timeout = Some(limit);
+        self
+    }
+
+    /// Tenants that may be asked for a token besides the identity's own, when a
+    /// request or a server's challenge names one; `*` allows every tenant.
+    /// Default: none.
+    pub fn additionally_allowed_tenants<T: Into<String>>(
+        mut self,
+        tenants: impl IntoIterator<Item = T>,
+    ) -> Self {
+        self.entra
+            .additionally_allowed_tenants
+            .extend(tenants.into_iter().map(Into::into));
+        self
+    }
+
+    /// Takes `variables` for the environment, in place of the process's own,
+    /// and no others.
+    #[cfg(feature = "test-util")]
+    pub fn environment<N, V>(mut self, variables: impl IntoIterator<Item = (N, V)>) -> Self
+    where
+        N: Into<String>,
+        V: Into<std::ffi::OsString>,
+    {
+        self.environment = Some(Environment::of_variables(
+            variables
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into())),
+        ));
+        self
+    }
+
+    /// Where time, randomness and tasks come from. Default: [`TokioRuntime`].
+    pub fn runtime(mut self, runtime: impl Runtime) -> Self {
+        self.runtime = Arc::new(runtime);
+        self
+    }
+
+    /// Makes the provider. Sends nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`TokenProvider::from_env`], and when settings contradict each other.
+    pub fn build(self) -> Result<TokenProvider, Error> {
+        let environment = self
+            .environment
+            .clone()
+            .unwrap_or_else(Environment::of_process);
+        let connection_string = self.read_connection_string(&environment)?;
+        let credential = match &connection_string {
+            Some(connection_string) => self.told(connection_string.identity(), &environment)?,
+            None => self.found(None, None, &environment),
+        };
+        let tokens = TokenCache::builder(credential.clone())
+            .runtime(self.runtime)
+            .build();
+        Ok(TokenProvider {
+            tokens,
+            credential,
+            connection_string: connection_string.map(Arc::new),
+        })
+    }
+
+    /// The given string, else that of the environment; `None` if it is blank.
+    fn read_connection_string(
+        &self,
+        environment: &Environment,
+    ) -> Result<Option<ConnectionString>, Error> {
+        let (text, is_given) = match &self.connection_string {
+            Some(given) => (given.clone(), true),
+            None => match environment.text(VARIABLE)? {
+                Some(text) => (Zeroizing::new(text), false),
+                None => return Ok(None),
+            },
+        };
+        if text.trim().is_empty() {
+            return Ok(None);
+        }
+        let parsed = ConnectionString::parse(&text);
+        let checked = if self.deny_warnings {
+            parsed.and_then(ConnectionString::deny_warnings)
+        } else {
+            parsed
+        };
+        checked.map(Some).map_err(|error| {
+            if is_given {
+                error
+            } else {
+                error.in_context(&format!("in the variable {VARIABLE}"))
+            }
+        })
+    }
+    /// The credential of the identity that a string selects.
+    fn told(
+        &self,
+        identity: &Identity,
+        environment: &Environment,
+    ) -> Result<SharedCredential, Error> {
+        if let Some(error) = identity.unsupported() {
+            return Err(error);
+        }
+        Ok(match identity {
+            Identity::Developer { tool, tenant } => {
+                developer::credential(*tool, tenant.as_ref(), environment)?
+            }
+            Identity::ManagedIdentity {
+                client_id,
+                retry_timeout,
+            } => self.managed_identity(client_id.as_deref(), *retry_timeout, false, environment)?,
+            Identity::Secret {
+                tenant,
+                client_id,
+                secret,
+            } => ClientSecretCredential::builder(tenant.as_str(), client_id, secret.as_str())
+                .with_settings(self.entra.clone())
+                .build_in(environment)
+                .map(SharedCredential::new)?,
+            _ => return Err(Error::new(ErrorKind::Configuration, "not yet")),
+        })
+    }
+
+    /// The credential that finds an identity by itself.
+    fn found(
+        &self,
+        client_id: Option<&str>,
+        retry_timeout: Option<RetryTimeout>,
+        environment: &Environment,
+    ) -> SharedCredential {
+        let managed_identity = self.managed_identity(client_id, retry_timeout, true, environment);
+        SharedCredential::new(Chain::new(vec![
+            Link::new("ManagedIdentityCredential", managed_identity),
+            developer::link(DeveloperTool::VisualStudio, environment),
+            developer::link(DeveloperTool::AzureCli, environment),
+        ]))
+    }
+
+    fn managed_identity(
+        &self,
+        client_id: Option<&str>,
+        retry_timeout: Option<RetryTimeout>,
+        is_one_of_several: bool,
+        environment: &Environment,
+    ) -> Result<SharedCredential, Error> {
+        let mut builder = ManagedIdentityCredential::builder().probe(is_one_of_several);
+        if let Some(id) = client_id {
+            builder = builder.user_assigned(ManagedIdentityId::ClientId(id.to_owned()));
+        }
+        if let Some(limit) = self.probe_timeout {
+            builder = builder.probe_timeout(limit);
+        }
+        // Where no limit is wanted the cache goes on asking for ever.
+        if let Some(RetryTimeout::After(limit)) = retry_timeout {
+            builder = builder.timeout(limit);
+        }
+        builder.build_in(environment).map(SharedCredential::new)
+    }
+}
+
+impl fmt::Debug for TokenProviderBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenProviderBuilder")
+            .field("has_connection_string", &self.connection_string.is_some())
+            .field("entra", &self.entra)
+            .finish_non_exhaustive()
+    }
+}
