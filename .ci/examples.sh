@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# `key_vault` against `embedded_azure` as two programs, as a new user would run
-# them: with flags and environment alone. Then what it says when things are
-# wrong.
+# `key_vault`, `token` and `doctor` against `embedded_azure` as programs of their
+# own, as a new user would run them: with flags and environment alone. Then what
+# they say when things are wrong.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 scratch=.ci/scratch/examples
 mkdir -p "$scratch"
-cargo build --quiet --example embedded_azure --example key_vault
+cargo build --quiet --example embedded_azure --example key_vault --example token --example doctor
 bin=${CARGO_TARGET_DIR:-target}/debug/examples
 
 # The time limit is for the case that nobody is left to stop it.
-"$bin/embedded_azure" --secret db=s3cret --identity worker --for-seconds 120 \
+"$bin/embedded_azure" --secret db=s3cret --identity worker --for-seconds 300 \
     >"$scratch/server.out" 2>"$scratch/server.err" &
 server=$!
 # Another one, for its certificate.
-"$bin/embedded_azure" --for-seconds 120 >"$scratch/other.out" 2>/dev/null &
+"$bin/embedded_azure" --for-seconds 300 >"$scratch/other.out" 2>/dev/null &
 other=$!
 trap 'kill "$server" "$other" 2>/dev/null || true; wait "$server" "$other" 2>/dev/null || true' EXIT
 for _ in $(seq 200); do
@@ -31,7 +31,12 @@ audience=https://vault.azure.net
 
 failures=0
 
-# key_vault ARGUMENTS, expected exit code and text: run TITLE CODE TEXT [NAME=VALUE…] -- ARGUMENTS
+program=key_vault
+# What a single thing goes wrong with is told in one line.
+one_line=yes
+
+# The program's arguments, expected exit code and text:
+# run TITLE CODE TEXT [NAME=VALUE…] -- ARGUMENTS
 run() {
     local title=$1 expected=$2 text=$3 code=0
     shift 3
@@ -41,14 +46,14 @@ run() {
         shift
     done
     shift
-    printf '\n-- %s\n' "$title"
-    timeout 100 env "${environment[@]}" "$bin/key_vault" "$@" >"$scratch/out" 2>"$scratch/err" || code=$?
+    printf '\n-- %s: %s\n' "$program" "$title"
+    timeout 100 env "${environment[@]}" "$bin/$program" "$@" >"$scratch/out" 2>"$scratch/err" || code=$?
     cat "$scratch/out" "$scratch/err"
     if [ "$code" != "$expected" ] || ! cat "$scratch/out" "$scratch/err" | grep -qF -- "$text"; then
         echo "WRONG: exit code $code (expected $expected), or no text: $text"
         failures=$((failures + 1))
     fi
-    if [ "$expected" = 1 ] && [ "$(wc -l <"$scratch/err")" != 1 ]; then
+    if [ "$expected" = 1 ] && [ "$one_line" = yes ] && [ "$(wc -l <"$scratch/err")" != 1 ]; then
         echo "WRONG: not one line on stderr"
         failures=$((failures + 1))
     fi
@@ -83,6 +88,69 @@ run "no such secret" 1 'SecretNotFound' -- --vault "$VAULT_URL" --secret none --
 run "plain HTTP to another host" 1 'localhost' -- --vault http://vault.example.com --secret db --audience "$audience"
 run "no URL" 1 'is no URL of a vault' -- --vault 'not a url' --secret db
 run "an option that is none" 1 'usage:' -- --volt x
+
+# Nothing is configured, no metadata service is there, and no tool is installed.
+nothing=(AZURE_TENANT_ID= AZURE_CLIENT_ID= AZURE_CLIENT_SECRET= PATH=/nowhere HOME="$PWD/$scratch"
+    AZURE_POD_IDENTITY_AUTHORITY_HOST=http://127.0.0.1:1)
+secret_string="RunAs=App;AppId=$AZURE_CLIENT_ID;TenantId=$AZURE_TENANT_ID;AppKey='$AZURE_CLIENT_SECRET'"
+wrong_string="RunAs=App;ClientId=$AZURE_CLIENT_ID;TenantId=$AZURE_TENANT_ID;AppKey='$AZURE_CLIENT_SECRET'"
+machine=(AZURE_TENANT_ID= AZURE_CLIENT_ID= AZURE_CLIENT_SECRET=)
+
+# What the last run printed has to be one JSON object, and is the token's own.
+is_json() {
+    if ! python3 -c 'import json, sys; assert type(json.load(sys.stdin)) is dict' <"$scratch/out"; then
+        echo "WRONG: not one JSON object"
+        failures=$((failures + 1))
+    fi
+    if [ "$(grep -c access_token "$scratch/out")" != "$1" ]; then
+        echo "WRONG: the token was shown, or not, against the options"
+        failures=$((failures + 1))
+    fi
+}
+
+program=token
+one_line=no
+resource=(--resource "$audience")
+run "nothing configured" 1 'ways to get a token' "${nothing[@]}" -- "${resource[@]}"
+run "an identity that is found" 0 '"credential": "ManagedIdentityCredential"' "${machine[@]}" -- "${resource[@]}"
+is_json 0
+run "a string with a secret" 0 '"credential": "ClientSecretCredential"' "${nothing[@]}" \
+    -- "${resource[@]}" --connection-string "$secret_string"
+is_json 0
+run "a string in the variable" 0 "\"app_id\": \"$AZURE_CLIENT_ID\"" "${nothing[@]}" \
+    AzureServicesAuthConnectionString="$secret_string" -- "${resource[@]}" --show
+is_json 1
+run "a user-assigned identity" 0 "\"app_id\": \"$worker\"" "${machine[@]}" \
+    -- "${resource[@]}" --connection-string "RunAs=App;AppId=$worker"
+run "its own tenant" 0 "\"tenant_id\": \"$AZURE_TENANT_ID\"" "${nothing[@]}" \
+    -- "${resource[@]}" --connection-string "$secret_string" --tenant "$AZURE_TENANT_ID"
+
+one_line=yes
+run "a wrong secret" 1 AADSTS7000215 "${nothing[@]}" \
+    -- "${resource[@]}" --connection-string "RunAs=App;AppId=$AZURE_CLIENT_ID;TenantId=$AZURE_TENANT_ID;AppKey=wrong"
+run "a misspelt key" 1 'write AppId' "${nothing[@]}" -- "${resource[@]}" --connection-string "$wrong_string"
+run "a quote that is not closed" 1 'is not closed' "${nothing[@]}" \
+    -- "${resource[@]}" --connection-string "${secret_string%\'}"
+run "a wrong string in the variable" 1 'AzureServicesAuthConnectionString' "${nothing[@]}" \
+    AzureServicesAuthConnectionString="$wrong_string" -- "${resource[@]}"
+run "no resource" 1 'usage:' "${nothing[@]}" -- --show
+run "an option that is none" 1 'usage:' "${nothing[@]}" -- "$secret_string"
+
+program=doctor
+one_line=no
+run "nothing configured" 1 'finds nothing that works' "${nothing[@]}" -- "${resource[@]}"
+run "an application in the environment" 0 'takes EnvironmentCredential' -- "${resource[@]}"
+run "a managed identity" 0 'takes ManagedIdentityCredential' "${machine[@]}" PATH=/nowhere -- "${resource[@]}"
+run "a wrong secret in the environment" 1 'stops at EnvironmentCredential' "${nothing[@]}" \
+    AZURE_TENANT_ID="$AZURE_TENANT_ID" AZURE_CLIENT_ID="$AZURE_CLIENT_ID" AZURE_CLIENT_SECRET=wrong \
+    -- "${resource[@]}"
+run "a string" 0 'selects an application with a secret' "${nothing[@]}" \
+    -- "${resource[@]}" --connection-string "$secret_string"
+run "a string in the variable" 0 'finds nothing that works' "${nothing[@]}" \
+    AzureServicesAuthConnectionString="$secret_string" -- "${resource[@]}"
+run "a string that selects nothing" 1 'given without AppId' "${nothing[@]}" \
+    -- --connection-string "$wrong_string"
+run "an option that is none" 1 'usage:' "${nothing[@]}" -- "$secret_string"
 
 [ "$failures" = 0 ] || exit 1
 echo "examples: all as expected"
