@@ -22,7 +22,9 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
-use tower_bearer::{AccessToken, BoxError, Principal, PrincipalType, TenantId, TokenRequest, azure};
+use tower_bearer::{
+    AccessToken, BoxError, Principal, PrincipalType, TenantId, TokenRequest, azure,
+};
 
 const USAGE: &str =
     "usage: token --resource URI [--connection-string STRING] [--tenant ID] [--show]";
@@ -113,7 +115,10 @@ impl<'a> Shown<'a> {
 impl<'a> ShownPrincipal<'a> {
     fn new(principal: &'a Principal) -> Self {
         Self {
-            r#type: principal.principal_type().as_ref().map(PrincipalType::to_string),
+            r#type: principal
+                .principal_type()
+                .as_ref()
+                .map(PrincipalType::to_string),
             app_id: principal.app_id(),
             tenant_id: principal.tenant_id(),
             upn: principal.user_principal_name(),
@@ -126,7 +131,9 @@ impl<'a> ShownPrincipal<'a> {
 /// `2026-11-24T05:16:34Z`. Tokens end soon, so the years can be counted.
 fn rfc3339(time: SystemTime) -> String {
     let is_leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let seconds = time
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
     let mut days = seconds / 86_400;
     let mut year = 1970;

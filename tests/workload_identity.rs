@@ -230,7 +230,7 @@ fn the_environment_gives_a_credential_or_the_names_that_are_missing() {
 #[test]
 #[ignore = "run by another test, in a process of its own"]
 fn child_misses_the_environment() {
-    let error = WorkloadIdentityCredential::new().unwrap_err();
+    let error = WorkloadIdentityCredential::from_env().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert_eq!(
         error.message(),
@@ -241,7 +241,7 @@ fn child_misses_the_environment() {
 #[test]
 #[ignore = "run by another test, in a process of its own"]
 fn child_reads_the_environment() {
-    let shown = format!("{:?}", WorkloadIdentityCredential::new().unwrap());
+    let shown = format!("{:?}", WorkloadIdentityCredential::from_env().unwrap());
     for part in [
         "contoso.com",
         "\"app\"",

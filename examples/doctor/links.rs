@@ -58,7 +58,10 @@ impl Link {
                 "AzureDeveloperCliCredential",
                 AzureDeveloperCliCredential::new(),
             ),
-            Self::tool("AzurePowerShellCredential", AzurePowerShellCredential::new()),
+            Self::tool(
+                "AzurePowerShellCredential",
+                AzurePowerShellCredential::new(),
+            ),
         ]
     }
 

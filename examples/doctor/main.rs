@@ -25,8 +25,8 @@ mod report;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use tower_bearer::TokenRequest;
 use tower_bearer::azure::{ConnectionString, TokenProvider};
-use tower_bearer::{Error, TokenRequest};
 
 use links::{Finding, Link};
 
@@ -59,14 +59,21 @@ async fn main() -> ExitCode {
             false
         }
     };
-    if works { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if works {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// Whether something works.
 async fn examine(arguments: &Arguments) -> bool {
     let request = TokenRequest::new(arguments.resource.as_str());
     println!("resource: {}\n", arguments.resource);
-    let given = arguments.connection_string.clone().map(|string| ("the string", string));
+    let given = arguments
+        .connection_string
+        .clone()
+        .map(|string| ("the string", string));
     let string = given.or_else(|| Some(("the variable", std::env::var(VARIABLE).ok()?)));
     let mut works = false;
     if let Some((place, string)) = string.filter(|(_, string)| !string.trim().is_empty()) {
@@ -90,11 +97,9 @@ async fn examine(arguments: &Arguments) -> bool {
 
 /// Asks the identity that a connection string selects.
 async fn try_string(string: &str, request: &TokenRequest) -> bool {
-    let provider = TokenProvider::from_connection_string(string);
-    let link = match provider {
-        Ok(provider) => Link::new("TokenProvider", Ok(provider.credential().clone())),
-        Err(error) => Link::new("TokenProvider", Err::<_, Error>(error)),
-    };
+    let credential =
+        TokenProvider::from_connection_string(string).map(|provider| provider.credential().clone());
+    let link = Link::new("TokenProvider", credential);
     let finding = link.ask(request).await;
     report::print(&finding);
     println!();

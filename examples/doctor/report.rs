@@ -45,10 +45,15 @@ pub(crate) fn print(finding: &Finding) {
 pub(crate) fn print_conclusion(findings: &[Finding]) {
     println!();
     if std::env::var_os("AZURE_TOKEN_CREDENTIALS").is_some_and(|value| !value.is_empty()) {
-        println!("AZURE_TOKEN_CREDENTIALS is set: DefaultAzureCredential has no others than it says.");
+        println!(
+            "AZURE_TOKEN_CREDENTIALS is set: DefaultAzureCredential has no others than it says."
+        );
         return;
     }
-    match findings.iter().find(|finding| !finding.lets_a_chain_go_on()) {
+    match findings
+        .iter()
+        .find(|finding| !finding.lets_a_chain_go_on())
+    {
         Some(finding) if finding.works() => {
             println!("DefaultAzureCredential takes {}.", finding.name);
         }

@@ -31,7 +31,7 @@ const CERTIFICATE: &str = "AZURE_CLIENT_CERTIFICATE_PATH";
 /// use tower_bearer::azure::EnvironmentCredential;
 ///
 /// # fn main() -> Result<(), tower_bearer::Error> {
-/// let credential = EnvironmentCredential::new()?;
+/// let credential = EnvironmentCredential::from_env()?;
 /// # Ok(())
 /// # }
 /// ```
@@ -52,7 +52,7 @@ impl EnvironmentCredential {
     /// [`ErrorKind::Unavailable`] with the names of the variables that are
     /// missing, so that a chain goes on to its next credential;
     /// [`ErrorKind::Configuration`] when they are there but cannot be used.
-    pub fn new() -> Result<Self, Error> {
+    pub fn from_env() -> Result<Self, Error> {
         Self::from_environment(&Environment::of_process(), &Settings::default())
     }
 

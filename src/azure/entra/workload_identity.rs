@@ -40,7 +40,7 @@ const OUT_OF_TIME: u32 = 700_024;
 ///
 /// # fn main() -> Result<(), tower_bearer::Error> {
 /// // What the webhook of workload identity puts into the environment:
-/// let credential = WorkloadIdentityCredential::new()?;
+/// let credential = WorkloadIdentityCredential::from_env()?;
 /// # Ok(())
 /// # }
 /// ```
@@ -72,7 +72,7 @@ impl WorkloadIdentityCredential {
     /// missing, so that a chain goes on to its next credential;
     /// [`ErrorKind::Configuration`] when one of them cannot be used. The file is
     /// only read when a token is wanted.
-    pub fn new() -> Result<Self, Error> {
+    pub fn from_env() -> Result<Self, Error> {
         Self::builder().build()
     }
 
@@ -250,7 +250,7 @@ impl WorkloadIdentityCredentialBuilder {
     ///
     /// # Errors
     ///
-    /// As [`WorkloadIdentityCredential::new`].
+    /// As [`WorkloadIdentityCredential::from_env`].
     pub fn build(self) -> Result<WorkloadIdentityCredential, Error> {
         self.build_in(&Environment::of_process())
     }
