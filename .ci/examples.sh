@@ -140,7 +140,7 @@ run "an option that is none" 1 'usage:' "${nothing[@]}" -- "$secret_string"
 program=doctor
 one_line=no
 run "nothing configured" 1 'finds nothing that works' "${nothing[@]}" -- "${resource[@]}"
-run "an application in the environment" 0 'takes EnvironmentCredential' -- "${resource[@]}"
+run "an application in the environment" 0 'takes EnvironmentCredential' PATH=/nowhere -- "${resource[@]}"
 run "a managed identity" 0 'takes ManagedIdentityCredential' "${machine[@]}" PATH=/nowhere -- "${resource[@]}"
 run "a wrong secret in the environment" 1 'stops at EnvironmentCredential' "${nothing[@]}" \
     AZURE_TENANT_ID="$AZURE_TENANT_ID" AZURE_CLIENT_ID="$AZURE_CLIENT_ID" AZURE_CLIENT_SECRET=wrong \
