@@ -60,7 +60,7 @@ impl DefaultAzureCredential {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Configuration`] when `AZURE_TOKEN_CREDENTIALS` is none of
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when `AZURE_TOKEN_CREDENTIALS` is none of
     /// the names above. What is wrong with one of the credentials is told when
     /// its turn comes.
     pub fn new() -> Result<Self, Error> {
