@@ -33,7 +33,7 @@ use tower_bearer::azure::{
     ClientCertificate, ClientCertificateCredential, ClientCertificateCredentialBuilder,
 };
 use tower_bearer::testing::{Azure, ManualRuntime};
-use tower_bearer::{Credential as _, Error, ErrorKind, TokenRequest, Transport};
+use tower_bearer::{Credential as _, Error, ErrorKind, TenantId, TokenRequest, Transport};
 
 fn vault() -> TokenRequest {
     TokenRequest::new("https://vault.azure.net")
@@ -197,6 +197,56 @@ async fn the_embedded_entra_accepts_it_as_strict_as_it_is() {
         .await
         .unwrap_err();
     assert_eq!(error.aadsts_codes(), [700_016]);
+}
+
+#[tokio::test]
+async fn ad_fs_gets_the_older_signature_at_its_own_endpoint_whatever_tenant_is_asked() {
+    let azure = Azure::start().await.unwrap();
+    let made = Made::new();
+    azure
+        .register_certificate("adfs", "app-id", &made.certificate)
+        .unwrap();
+    let credential = ClientCertificateCredential::builder(
+        "adfs",
+        "app-id",
+        ClientCertificate::from_bytes(made.pem()),
+    )
+    .authority_host(azure.authority_host())
+    .transport(Transport::new(azure.http_client()))
+    .build()
+    .unwrap();
+    let elsewhere = vault().with_tenant(TenantId::new("contoso.com").unwrap());
+    let issued = credential.token(&elsewhere).await.unwrap();
+    assert_eq!(issued.principal().app_id(), Some("app-id"));
+    let requests = azure.requests();
+    assert_eq!(requests[0].path(), "/adfs/oauth2/token");
+
+    let script = Script::new([token()]);
+    let credential = ClientCertificateCredential::builder(
+        "adfs",
+        "app-id",
+        ClientCertificate::from_bytes(made.pem()),
+    )
+    .authority_host("adfs.contoso.com")
+    .transport(script.transport())
+    .build()
+    .unwrap();
+    let issued = credential.token(&vault()).await.unwrap();
+    assert_eq!(issued.principal().tenant_id(), None);
+    let (header, claims) = assertion(&script, 0);
+    assert_eq!(header["alg"], "RS256");
+    assert_eq!(header["x5t"].as_str().unwrap().len(), 27);
+    assert!(header.get("x5t#S256").is_none());
+    assert_eq!(claims["aud"], "https://adfs.contoso.com/adfs/oauth2/token");
+
+    let error = ClientCertificateCredential::new(
+        "adfs",
+        "app-id",
+        ClientCertificate::from_bytes(made.pem()),
+    )
+    .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert!(error.to_string().contains("authority_host"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

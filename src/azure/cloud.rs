@@ -5,6 +5,7 @@ use std::fmt;
 use http::Uri;
 use http::uri::Scheme;
 
+use super::entra::tenants::is_ad_fs;
 use crate::audience::Origin;
 use crate::{Error, ErrorKind, TenantId};
 
@@ -105,10 +106,23 @@ impl Authority {
         Ok(Self(uri))
     }
 
-    /// The token endpoint of `tenant`, version 2.
+    /// Whether this is one of Entra's own hosts.
+    pub(crate) fn is_entra(&self) -> bool {
+        self.0.host().is_some_and(|host| {
+            LOGIN_HOSTS
+                .iter()
+                .any(|known| host.eq_ignore_ascii_case(known))
+        })
+    }
+
+    /// The token endpoint of `tenant`, version 2, or that of AD FS.
     pub(crate) fn token_endpoint(&self, tenant: &TenantId) -> Result<Uri, Error> {
         let mut parts = self.0.clone().into_parts();
-        parts.path_and_query = format!("/{tenant}/oauth2/v2.0/token").parse().ok();
+        parts.path_and_query = if is_ad_fs(tenant) {
+            "/adfs/oauth2/token".parse().ok()
+        } else {
+            format!("/{tenant}/oauth2/v2.0/token").parse().ok()
+        };
         Uri::from_parts(parts).map_err(|cause| {
             Error::new(
                 ErrorKind::Configuration,

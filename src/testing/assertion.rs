@@ -38,7 +38,7 @@ impl Expected<'_> {
         let claims = part(claims).ok_or_else(malformed)?;
         let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| malformed())?;
         let (algorithm, named): (&'static RsaParameters, _) = match header["alg"].as_str() {
-            Some("PS256") => (&RSA_PSS_2048_8192_SHA256, "x5t#S256"),
+            Some("PS256") if !self.is_ad_fs() => (&RSA_PSS_2048_8192_SHA256, "x5t#S256"),
             Some("RS256") => (&RSA_PKCS1_2048_8192_SHA256, "x5t"),
             _ => return Err(malformed()),
         };
@@ -69,6 +69,11 @@ impl Expected<'_> {
             ));
         }
         self.check_claims(&claims)
+    }
+
+    /// AD FS takes the older of the two signatures alone.
+    fn is_ad_fs(&self) -> bool {
+        self.tenant.eq_ignore_ascii_case("adfs")
     }
 
     /// The certificate that the header names.
@@ -117,7 +122,11 @@ impl Expected<'_> {
             ));
         }
         let is_endpoint = |audience: &str| {
-            let path = format!("/{}/oauth2/v2.0/token", self.tenant);
+            let path = if self.is_ad_fs() {
+                "/adfs/oauth2/token".to_owned()
+            } else {
+                format!("/{}/oauth2/v2.0/token", self.tenant)
+            };
             audience
                 .strip_prefix("https://")
                 .and_then(|rest| {

@@ -58,7 +58,10 @@ pub(super) async fn respond(state: &State, base: &str, call: Call) -> Result<Ans
         .add(RecordedRequest::new(Endpoint::Entra, &call));
     let segments = call.segments();
     match segments[..] {
-        [tenant, "oauth2", "v2.0", "token"] => token_endpoint(state, tenant, &call).await,
+        // AD FS is like one more tenant.
+        [tenant @ "adfs", "oauth2", "token"] | [tenant, "oauth2", "v2.0", "token"] => {
+            token_endpoint(state, tenant, &call).await
+        }
         [tenant, "v2.0", ".well-known", "openid-configuration"] => {
             Ok(configuration(state, base, tenant, "/v2.0"))
         }

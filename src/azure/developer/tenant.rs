@@ -5,9 +5,9 @@ use arc_swap::ArcSwapOption;
 use std::sync::Arc;
 
 use super::arguments;
-use crate::azure::entra::tenants::{Tenants, is_multi_tenant_disabled, is_shared};
+use crate::azure::entra::tenants::{Tenants, is_ad_fs, is_multi_tenant_disabled, is_shared};
 use crate::environment::Environment;
-use crate::{Error, TenantId};
+use crate::{Error, ErrorKind, TenantId};
 
 /// The tenant that was chosen, or whichever the developer has signed in to.
 #[derive(Debug)]
@@ -35,6 +35,13 @@ impl TenantChoice {
             });
         };
         let tenants = Tenants::new(own, additionally_allowed, environment)?;
+        if is_ad_fs(tenants.own()) {
+            return Err(Error::new(
+                ErrorKind::Configuration,
+                "developer tools do not sign in to AD FS",
+            )
+            .with_advice("give the directory's GUID or one of its domain names"));
+        }
         arguments::tenant(tenants.own())?;
         Ok(Self::Chosen(tenants))
     }

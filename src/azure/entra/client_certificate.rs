@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::certificate::{Assertion, Certificate, ClientCertificate, Holder};
+use super::certificate::{Algorithm, Assertion, Certificate, ClientCertificate, Holder};
 use super::settings::Settings;
+use super::tenants::is_ad_fs;
 use super::{Application, assertion};
 use crate::azure::Cloud;
 use crate::environment::Environment;
@@ -40,7 +41,9 @@ const SEND_CHAIN: &str = "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN";
 /// # How it behaves
 ///
 /// - The signature is PS256, and the certificate is named by its SHA-256
-///   (`x5t#S256`), as Microsoft's page on certificate credentials has it.
+///   (`x5t#S256`), as Microsoft's page on certificate credentials has it. For
+///   AD FS, the tenant `adfs` of an authority of one's own, it is RS256 and
+///   SHA-1 (`x5t`).
 /// - A file is read for each token request. A new certificate is used at once; of
 ///   one that cannot be used the error tells, should Entra refuse the old one.
 /// - A certificate that has expired, or is not valid yet by the clock of the
@@ -172,6 +175,11 @@ impl Inner {
             client_id: &self.application.client_id,
             audience: &endpoint.to_string(),
             with_chain: self.sends_chain,
+            algorithm: if is_ad_fs(self.application.tenants.own()) {
+                Algorithm::Rs256
+            } else {
+                Algorithm::Ps256
+            },
         }
         .sign(certificate, request.runtime())?;
         let token = self

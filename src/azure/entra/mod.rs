@@ -25,7 +25,7 @@ pub use self::client_secret::{ClientSecretCredential, ClientSecretCredentialBuil
 pub use self::workload_identity::{WorkloadIdentityCredential, WorkloadIdentityCredentialBuilder};
 
 pub(super) use self::settings::Settings;
-use self::tenants::Tenants;
+use self::tenants::{Tenants, is_ad_fs};
 use super::answer::{Issued, Reader};
 use super::app_principal;
 use super::cloud::Authority;
@@ -79,7 +79,8 @@ impl Application {
         };
         let issuer = issued.token.principal().tenant_id();
         self.tenants.issued_by(tenant, issuer);
-        let principal = app_principal(&issued.token, Some(&self.client_id), Some(tenant.as_str()));
+        let known = (!is_ad_fs(tenant)).then(|| tenant.as_str());
+        let principal = app_principal(&issued.token, Some(&self.client_id), known);
         Ok(issued.token.with_principal(principal))
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Application;
-use super::tenants::Tenants;
+use super::tenants::{Tenants, is_ad_fs};
 use crate::azure::cloud::{Authority, Cloud};
 use crate::environment::Environment;
 use crate::transport::{RetryBudget, Schedule, Transport};
@@ -74,6 +74,13 @@ impl Settings {
         }
         let tenants = Tenants::new(tenant, &self.additionally_allowed_tenants, environment)?;
         let authority = self.authority(environment)?;
+        if is_ad_fs(tenants.own()) && authority.is_entra() {
+            return Err(Error::new(
+                ErrorKind::Configuration,
+                format!("the tenant adfs is that of AD FS, and {authority} is none"),
+            )
+            .with_advice("give the host of the AD FS server as authority_host"));
+        }
         let transport = match self.transport {
             Some(transport) => transport,
             None if self.http_to_loopback => Transport::builder().allow_http_loopback().build()?,

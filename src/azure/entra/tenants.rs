@@ -30,7 +30,7 @@ impl Tenants {
         environment: &Environment,
     ) -> Result<Self, Error> {
         let own = TenantId::new(own.trim())?;
-        if is_shared(&own) || own.is("adfs") {
+        if is_shared(&own) {
             return Err(Error::new(
                 ErrorKind::Configuration,
                 format!(
@@ -40,7 +40,7 @@ impl Tenants {
             )
             .with_advice("give the directory's GUID or one of its domain names"));
         }
-        let allowed = if is_multi_tenant_disabled(environment)? {
+        let allowed = if is_ad_fs(&own) || is_multi_tenant_disabled(environment)? {
             Allowed::OwnWhateverIsAsked
         } else if additionally_allowed
             .iter()
@@ -125,6 +125,11 @@ pub(in crate::azure) fn is_multi_tenant_disabled(environment: &Environment) -> R
     Ok(value.is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true")))
 }
 
+/// Whether `tenant` is what AD FS calls itself. It has no tenants.
+pub(in crate::azure) fn is_ad_fs(tenant: &TenantId) -> bool {
+    tenant.is("adfs")
+}
+
 /// Whether `tenant` is a name for any tenant.
 pub(in crate::azure) fn is_shared(tenant: &TenantId) -> bool {
     ["common", "organizations", "consumers"]
@@ -165,8 +170,16 @@ mod tests {
     }
 
     #[test]
+    fn ad_fs_is_asked_whatever_tenant_a_request_is_for() {
+        let asked = TenantId::new("other.com").unwrap();
+        let tenants = tenants("adfs", &["third.com"], "").unwrap();
+        assert_eq!(tenants.select(Some(&asked)).unwrap().as_str(), "adfs");
+        assert_eq!(tenants.other(&asked), None);
+    }
+
+    #[test]
     fn tenants_that_an_application_cannot_sign_in_to_are_refused() {
-        for own in ["", "common", "Organizations", "consumers", "adfs", "a/b"] {
+        for own in ["", "common", "Organizations", "consumers", "a/b"] {
             let error = tenants(own, &[], "").unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Configuration, "{own}");
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use rustls::SignatureScheme;
-use serde_json::json;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::{Certificate, refuse};
@@ -16,6 +16,45 @@ use crate::{Error, Runtime};
 /// Far longer than the retries of an acquisition take.
 const LIFETIME: Duration = Duration::from_secs(600);
 
+/// How an assertion is signed, and how it names its certificate.
+#[derive(Clone, Copy)]
+pub(in crate::azure::entra) enum Algorithm {
+    /// RSASSA-PSS with SHA-256, and the certificate's SHA-256: for Entra.
+    Ps256,
+    /// RSASSA-PKCS1-v1_5 with SHA-256, and the certificate's SHA-1: for AD FS,
+    /// which knows no other.
+    Rs256,
+}
+
+impl Algorithm {
+    fn scheme(self) -> SignatureScheme {
+        match self {
+            Self::Ps256 => SignatureScheme::RSA_PSS_SHA256,
+            Self::Rs256 => SignatureScheme::RSA_PKCS1_SHA256,
+        }
+    }
+
+    fn header(self, certificate: &Certificate) -> Result<Value, Error> {
+        Ok(match self {
+            Self::Ps256 => {
+                let digest = sha256(&certificate.chain[0]).ok_or_else(|| {
+                    refuse("needs SHA-256, which the crypto provider does not have")
+                })?;
+                json!({
+                    "alg": "PS256",
+                    "typ": "JWT",
+                    "x5t#S256": URL_SAFE_NO_PAD.encode(digest),
+                })
+            }
+            Self::Rs256 => json!({
+                "alg": "RS256",
+                "typ": "JWT",
+                "x5t": URL_SAFE_NO_PAD.encode(certificate.thumbprint),
+            }),
+        })
+    }
+}
+
 /// What an assertion says.
 pub(in crate::azure::entra) struct Assertion<'a> {
     pub(in crate::azure::entra) client_id: &'a str,
@@ -24,10 +63,11 @@ pub(in crate::azure::entra) struct Assertion<'a> {
     /// Whether Entra is sent the chain, for applications that trust a subject
     /// name and an issuer instead of a certificate.
     pub(in crate::azure::entra) with_chain: bool,
+    pub(in crate::azure::entra) algorithm: Algorithm,
 }
 
 impl Assertion<'_> {
-    /// The assertion, signed with the key of `certificate` (PS256).
+    /// The assertion, signed with the key of `certificate`.
     pub(in crate::azure::entra) fn sign(
         &self,
         certificate: &Certificate,
@@ -35,13 +75,7 @@ impl Assertion<'_> {
     ) -> Result<Zeroizing<String>, Error> {
         let now = runtime.now().wall;
         certificate.check(now)?;
-        let digest = sha256(&certificate.chain[0])
-            .ok_or_else(|| refuse("needs SHA-256, which the crypto provider does not have"))?;
-        let mut header = json!({
-            "alg": "PS256",
-            "typ": "JWT",
-            "x5t#S256": URL_SAFE_NO_PAD.encode(digest),
-        });
+        let mut header = self.algorithm.header(certificate)?;
         if self.with_chain {
             let chain: Vec<_> = certificate
                 .chain
@@ -71,7 +105,7 @@ impl Assertion<'_> {
         );
         let signature = certificate
             .key
-            .choose_scheme(&[SignatureScheme::RSA_PSS_SHA256])
+            .choose_scheme(&[self.algorithm.scheme()])
             .and_then(|signer| signer.sign(signed.as_bytes()).ok())
             .ok_or_else(|| refuse("has a key that cannot sign"))?;
         Ok(Zeroizing::new(format!(

@@ -14,7 +14,7 @@ use rustls::sign::{CertifiedKey, SigningKey};
 use x509_cert::der::Decode as _;
 use zeroize::Zeroizing;
 
-pub(super) use self::jws::Assertion;
+pub(super) use self::jws::{Algorithm, Assertion};
 
 use crate::azure::secret_file::{self, Bounds};
 use crate::transport::{Thumbprint, built_in_provider};
