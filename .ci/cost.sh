@@ -5,7 +5,9 @@
 # it may, and says by how much.
 #
 # The limits are what was measured when they were last changed and 3 %; lower
-# them when it gets better.
+# them when it gets better. A full map has to grow, and what the allocator takes
+# for that differs by some 4 % with what lies beside it on the heap, which changes
+# with every build: its limits are wider. What is our own is the same in both.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-$PWD/target}/cost
