@@ -6,9 +6,11 @@ from importlib.metadata import version
 
 from azure.core.exceptions import ClientAuthenticationError, ResourceNotFoundError
 from azure.identity import (
+    CertificateCredential,
     ClientSecretCredential,
     CredentialUnavailableError,
     ManagedIdentityCredential,
+    WorkloadIdentityCredential,
 )
 from azure.keyvault.secrets import SecretClient
 
@@ -64,6 +66,8 @@ def on_every_host():
         if host == "app-service-2017":
             # To them it is Azure Machine Learning, which writes no dates.
             continue
+        if host == "workload-identity":
+            continue
         os.environ.update(variables)
         try:
             secret = vault(ManagedIdentityCredential()).get_secret("db")
@@ -76,6 +80,40 @@ def on_every_host():
         finally:
             for name in variables:
                 del os.environ[name]
+
+
+def by_assertion():
+    """Those that sign a token, or are given one, instead of a secret."""
+    for chain in (False, True):
+        credential = CertificateCredential(
+            TENANT,
+            CLIENT,
+            os.environ["CERTIFICATE"],
+            send_certificate_chain=chain,
+            disable_instance_discovery=True,
+        )
+        secret = vault(credential).get_secret("db")
+        what = "with its chain" if chain else "by its thumbprint"
+        check(f"CertificateCredential reads {what}", secret.value == "s3cret")
+    stranger = CertificateCredential(
+        TENANT, CLIENT, os.environ["STRANGER"], disable_instance_discovery=True
+    )
+    error = refused(ClientAuthenticationError, lambda: vault(stranger).get_secret("db"))
+    check(
+        "a certificate of somebody else is refused",
+        error is not None and "AADSTS700027" in str(error),
+        error and str(error).splitlines()[0][:90] + "...",
+    )
+
+    pod = dict(hosts())["workload-identity"]
+    credential = WorkloadIdentityCredential(
+        tenant_id=pod["AZURE_TENANT_ID"],
+        client_id=pod["AZURE_CLIENT_ID"],
+        token_file_path=pod["AZURE_FEDERATED_TOKEN_FILE"],
+        disable_instance_discovery=True,
+    )
+    secret = vault(credential).get_secret("db")
+    check("WorkloadIdentityCredential reads", secret.value == "s3cret")
 
 
 def main():
@@ -133,6 +171,7 @@ def main():
     )
 
     on_every_host()
+    by_assertion()
 
     error = refused(
         ClientAuthenticationError, lambda: vault(application("wrong")).get_secret("db")

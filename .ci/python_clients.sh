@@ -25,7 +25,8 @@ timeout 300 "$venv/bin/pip" install --quiet azure-identity azure-keyvault-secret
 cargo build --quiet --example embedded_azure
 server="${CARGO_TARGET_DIR:-target}/debug/examples/embedded_azure"
 # The time limit is for the case that nobody is left to stop it.
-"$server" --secret db=s3cret --identity worker --hosts --for-seconds 120 \
+"$venv/bin/python" .ci/python_certificate.py "$scratch/own.pem" "$scratch/stranger.pem"
+"$server" --certificate "$scratch/own.pem" --secret db=s3cret --identity worker --hosts --for-seconds 120 \
     >"$scratch/server.out" 2>"$scratch/server.err" &
 server_pid=$!
 trap 'kill "$server_pid" 2>/dev/null || true; wait "$server_pid" 2>/dev/null || true' EXIT
@@ -55,5 +56,6 @@ worker=$(sed -n 's/^# identity worker: client id //p' "$scratch/server.out")
     unset AZURE_FEDERATED_TOKEN_FILE IDENTITY_SERVER_THUMBPRINT IDENTITY_API_VERSION
     unset DEFAULT_IDENTITY_CLIENT_ID
     EMBEDDED_HOSTS=$(sed -n 's/^# host //p' "$scratch/server.out") \
+        CERTIFICATE=$scratch/own.pem STRANGER=$scratch/stranger.pem \
         WORKER_CLIENT_ID=$worker timeout 60 "$venv/bin/python" .ci/python_clients.py
 )

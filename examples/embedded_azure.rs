@@ -20,6 +20,7 @@ const USAGE: &str = "\
 usage: embedded_azure [options]
   --secret NAME=VALUE    put a secret into the vault (again for more)
   --identity NAME        assign a user-assigned identity (again for more)
+  --certificate FILE     let the application sign in with this certificate (PEM)
   --hosts                also print the variables of App Service, Cloud Shell, ...
   --port-tls PORT        port of Entra and Key Vault (default: any)
   --port-imds PORT       port of IMDS (default: any)
@@ -30,6 +31,7 @@ usage: embedded_azure [options]
 struct Options {
     secrets: Vec<(String, String)>,
     identities: Vec<String>,
+    certificates: Vec<String>,
     hosts: bool,
     tls_port: u16,
     imds_port: u16,
@@ -68,6 +70,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
                 options.secrets.push((name.to_owned(), secret.to_owned()));
             }
             "--identity" => options.identities.push(value()?),
+            "--certificate" => options.certificates.push(value()?),
             "--hosts" => options.hosts = true,
             "--port-tls" => options.tls_port = number(&flag, &value()?)?,
             "--port-imds" => options.imds_port = number(&flag, &value()?)?,
@@ -102,8 +105,12 @@ async fn serve(options: Options) -> Result<(), BoxError> {
         let identity = azure.assign_user_identity(name);
         println!("# identity {name}: client id {}", identity.client_id());
     }
+    for path in &options.certificates {
+        let pem = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+        azure.register_certificate(azure.tenant_id(), azure.client_id(), &pem)?;
+    }
     if options.hosts {
-        print_hosts(&azure);
+        print_hosts(&azure)?;
     }
     println!("# Ready. Paste this into another shell to use it; Ctrl-C here stops it.");
 
@@ -138,7 +145,7 @@ async fn serve(options: Options) -> Result<(), BoxError> {
 }
 
 /// What each host adds to the environment, to be set in place of another's.
-fn print_hosts(azure: &Azure) {
+fn print_hosts(azure: &Azure) -> Result<(), BoxError> {
     for (host, variables) in [
         ("app-service", azure.app_service_environment()),
         ("app-service-2017", azure.app_service_2017_environment()),
@@ -147,6 +154,7 @@ fn print_hosts(azure: &Azure) {
         ("cloud-shell", azure.cloud_shell_environment()),
         ("azure-arc", azure.arc_environment()),
         ("service-fabric", azure.service_fabric_environment()),
+        ("workload-identity", azure.workload_identity_environment()?),
     ] {
         let variables: Vec<_> = variables
             .iter()
@@ -154,6 +162,7 @@ fn print_hosts(azure: &Azure) {
             .collect();
         println!("# host {host}: {}", variables.join(" "));
     }
+    Ok(())
 }
 
 #[cfg(unix)]

@@ -18,13 +18,17 @@ mod tool_stub;
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::sync::Arc;
 use std::time::Duration;
 
 use loopback::in_own_process;
 use scripted::{Reply, Script, reply, token};
 use tool_stub::Folder;
 use tower::ServiceExt as _;
-use tower_bearer::azure::{WorkloadIdentityCredential, WorkloadIdentityCredentialBuilder};
+use tower_bearer::azure::{
+    ClientSecretCredential, WorkloadIdentityCredential, WorkloadIdentityCredentialBuilder,
+};
+use tower_bearer::testing::{Azure, ManualRuntime};
 use tower_bearer::{Credential as _, ErrorKind, PrincipalType, TokenRequest, Transport};
 
 const PROJECTED: &str = "eyJhbGciOiJub25lIn0.canary-one.c2ln";
@@ -133,6 +137,64 @@ async fn a_token_that_has_ended_is_read_once_more_and_sent_only_if_it_is_another
         .map(|seen| seen.field("client_assertion").unwrap())
         .collect();
     assert_eq!(sent, [PROJECTED, REPLACED]);
+}
+
+#[tokio::test]
+async fn r30_the_embedded_entra_takes_the_newest_token_of_the_pod_and_no_other() {
+    let runtime = Arc::new(ManualRuntime::with_seed(3));
+    let azure = Azure::builder()
+        .runtime(runtime.clone())
+        .start()
+        .await
+        .unwrap();
+    let file = azure
+        .workload_identity_environment()
+        .unwrap()
+        .into_iter()
+        .find_map(|(name, value)| (name == "AZURE_FEDERATED_TOKEN_FILE").then_some(value))
+        .unwrap();
+    let credential = WorkloadIdentityCredential::builder()
+        .tenant(azure.tenant_id())
+        .client_id(azure.client_id())
+        .token_file(&file)
+        .transport(Transport::new(azure.http_client()))
+        .build()
+        .unwrap();
+    let request = vault().with_runtime(runtime.clone());
+    let token = credential.token(&request).await.unwrap();
+    assert_eq!(token.principal().app_id(), Some(azure.client_id()));
+
+    // Kubernetes would have replaced it by then.
+    runtime.advance(Duration::from_secs(2 * 3600));
+    let error = credential.token(&request).await.unwrap_err();
+    assert_eq!(error.aadsts_codes(), [700_024]);
+    azure.workload_identity_environment().unwrap();
+    credential.token(&request).await.unwrap();
+
+    let refused = async |token: String, code: u32| {
+        fs::write(&file, &token).unwrap();
+        let error = credential.token(&request).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Rejected, "{error}");
+        assert_eq!(error.aadsts_codes(), [code], "{error}");
+        assert!(error.advice().is_some(), "{error}");
+        assert!(!format!("{error} {error:?}").contains(&token));
+    };
+    let stranger = "system:serviceaccount:default:stranger";
+    refused(azure.service_account_token(stranger).unwrap(), 700_213).await;
+    let elsewhere = Azure::start().await.unwrap();
+    refused(elsewhere.service_account_token(stranger).unwrap(), 700_027).await;
+    // One that is for somebody else: an access token.
+    let other = ClientSecretCredential::builder(
+        azure.tenant_id(),
+        azure.client_id(),
+        azure.client_secret(),
+    )
+    .transport(Transport::new(azure.http_client()))
+    .build()
+    .unwrap();
+    let token = other.token(&request).await.unwrap();
+    refused(token.secret().to_owned(), 700_211).await;
+    refused(String::from("a.b"), 50_027).await;
 }
 
 #[tokio::test(start_paused = true)]

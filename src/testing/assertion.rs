@@ -5,11 +5,21 @@ use aws_lc_rs::signature::{
     RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, RsaParameters, UnparsedPublicKey,
 };
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::alphabet::URL_SAFE;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{
+    GeneralPurpose, GeneralPurposeConfig, STANDARD, URL_SAFE_NO_PAD,
+};
 use serde_json::Value;
 use x509_cert::der::Decode as _;
 
 use crate::azure::LOGIN_HOSTS;
+
+/// Some clients pad, which RFC 7515 does not allow but Entra does.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// Entra's number for what is wrong, and its words.
 pub(super) type Complaint = (u32, String);
@@ -24,7 +34,21 @@ pub(super) struct Expected<'a> {
 }
 
 /// Leeway for clocks that differ, in seconds.
-const LEEWAY: u64 = 300;
+pub(super) const LEEWAY: u64 = 300;
+
+/// Whether somebody else vouches for the application: an OpenID Connect
+/// provider, whose name is a URL.
+pub(super) fn is_federated(assertion: &str) -> bool {
+    let claims = assertion
+        .split('.')
+        .nth(1)
+        .and_then(|claims| LENIENT.decode(claims).ok())
+        .and_then(|claims| serde_json::from_slice::<Value>(&claims).ok())
+        .unwrap_or_default();
+    claims["iss"]
+        .as_str()
+        .is_some_and(|issuer| issuer.starts_with("https://"))
+}
 
 impl Expected<'_> {
     pub(super) fn check(&self, assertion: &str) -> Result<(), Complaint> {
@@ -32,11 +56,11 @@ impl Expected<'_> {
         let (signed, signature) = assertion.rsplit_once('.').ok_or_else(malformed)?;
         let (header, claims) = signed.split_once('.').ok_or_else(malformed)?;
         let part = |text: &str| -> Option<Value> {
-            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()
+            serde_json::from_slice(&LENIENT.decode(text).ok()?).ok()
         };
         let header = part(header).ok_or_else(malformed)?;
         let claims = part(claims).ok_or_else(malformed)?;
-        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| malformed())?;
+        let signature = LENIENT.decode(signature).map_err(|_| malformed())?;
         let (algorithm, named): (&'static RsaParameters, _) = match header["alg"].as_str() {
             Some("PS256") if !self.is_ad_fs() => (&RSA_PSS_2048_8192_SHA256, "x5t#S256"),
             Some("RS256") => (&RSA_PKCS1_2048_8192_SHA256, "x5t"),
@@ -89,7 +113,7 @@ impl Expected<'_> {
         let own = self
             .certificates
             .iter()
-            .find(|certificate| digest(certificate) == name)
+            .find(|certificate| digest(certificate) == name.trim_end_matches('='))
             .ok_or_else(|| {
                 (
                     700_027,
@@ -98,8 +122,10 @@ impl Expected<'_> {
                     ),
                 )
             })?;
-        if let Some(chain) = header["x5c"].as_array() {
-            let first = chain.first().and_then(Value::as_str).unwrap_or_default();
+        // MSAL.NET sends the first one alone, as a string.
+        let chain = &header["x5c"];
+        if !chain.is_null() {
+            let first = chain[0].as_str().or(chain.as_str()).unwrap_or_default();
             if STANDARD.decode(first).ok().as_ref() != Some(own) {
                 return Err((
                     50_027,
@@ -143,7 +169,14 @@ impl Expected<'_> {
                 "Client assertion audience claim does not match Realm issuer.".to_owned(),
             ));
         }
-        let seconds = |claim: &str| claims[claim].as_u64();
+        // MSAL sends text in .NET, and fractions of seconds in Python.
+        let seconds = |claim: &str| match &claims[claim] {
+            Value::String(text) => text.parse().ok(),
+            Value::Number(number) => number
+                .as_u64()
+                .or_else(|| number.to_string().split('.').next()?.parse().ok()),
+            _ => None,
+        };
         let is_begun = seconds("nbf").is_none_or(|begin| begin <= self.now + LEEWAY);
         let is_ended = seconds("exp").is_none_or(|end| end + LEEWAY < self.now);
         if !is_begun || is_ended {

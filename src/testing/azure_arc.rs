@@ -10,14 +10,14 @@ use http::{Method, StatusCode};
 use serde_json::json;
 
 use super::directory::ManagedIdentity;
+use super::folder::Folder;
 use super::imds::reuse_or_issue;
 use super::record::{Endpoint, RecordedRequest};
 use super::state::State;
 use super::switches::lock;
 use super::token_endpoint::{Fault, Outcome, serve, wanted};
 use super::wire::{Answer, Call, json, with_header};
-use crate::runtime::{Runtime as _, TokioRuntime};
-use crate::{Error, ErrorKind};
+use crate::Error;
 
 pub(super) const PATH: &str = "/arc/metadata/identity/oauth2/token";
 
@@ -25,7 +25,7 @@ pub(super) const PATH: &str = "/arc/metadata/identity/oauth2/token";
 const MOST_KEYS: usize = 100;
 
 pub(super) struct AzureArc {
-    folder: KeyFolder,
+    folder: Folder,
     /// The names of the key files, oldest first, and what they hold.
     keys: Mutex<VecDeque<(String, String)>>,
     pub(super) challenge: Mutex<Option<String>>,
@@ -35,7 +35,7 @@ pub(super) struct AzureArc {
 impl AzureArc {
     pub(super) fn new() -> Result<Self, Error> {
         Ok(Self {
-            folder: KeyFolder::make()?,
+            folder: Folder::make("arc")?,
             keys: Mutex::default(),
             challenge: Mutex::default(),
             knows_user_assigned: AtomicBool::new(true),
@@ -43,12 +43,12 @@ impl AzureArc {
     }
 
     pub(super) fn key_folder(&self) -> &Path {
-        &self.folder.0
+        self.folder.path()
     }
 
     /// Writes a key that is good for one request.
     fn make_key(&self, name: String, key: String) -> io::Result<PathBuf> {
-        let path = self.folder.0.join(format!("{name}.key"));
+        let path = self.folder.path().join(format!("{name}.key"));
         let mut file = std::fs::OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -78,33 +78,7 @@ impl AzureArc {
 
     fn remove(&self, name: &str) {
         // A test may have done so before.
-        let _ = std::fs::remove_file(self.folder.0.join(format!("{name}.key")));
-    }
-}
-
-/// Gone with all that is in it when this is dropped.
-struct KeyFolder(PathBuf);
-
-impl KeyFolder {
-    fn make() -> Result<Self, Error> {
-        let random = TokioRuntime::new().random();
-        let path = std::env::temp_dir().join(format!("embedded-azure-arc-{random:016x}"));
-        // Never one that somebody else has made there.
-        match std::fs::create_dir(&path) {
-            Ok(()) => Ok(Self(path)),
-            Err(source) => Err(Error::new(
-                ErrorKind::Configuration,
-                format!("the folder {} for keys could not be made", path.display()),
-            )
-            .with_advice("point TMPDIR at a directory that can be written to")
-            .with_source(source)),
-        }
-    }
-}
-
-impl Drop for KeyFolder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        let _ = std::fs::remove_file(self.folder.path().join(format!("{name}.key")));
     }
 }
 

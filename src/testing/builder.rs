@@ -10,6 +10,7 @@ use super::app_service::AppService;
 use super::azure::{Azure, Running};
 use super::azure_arc::AzureArc;
 use super::directory::{CLIENT_ID, CLIENT_SECRET, Directory, TENANT_ID};
+use super::federation::Volume;
 use super::imds::Imds;
 use super::record::Record;
 use super::server::{self, Door};
@@ -141,16 +142,16 @@ impl AzureBuilder {
         let ready = tokio::task::spawn_blocking(move || {
             let tls = Tls::generate(certificate_names(&suffix))?;
             let ca_file = CertificateFile::write(&tls.ca_pem)?;
-            let arc = AzureArc::new()?;
             Ok::<_, Error>((
                 tls,
                 ca_file,
                 Issuer::generate()?,
                 SelfSigned::generate()?,
-                arc,
+                AzureArc::new()?,
+                Volume::new()?,
             ))
         });
-        let (tls, ca_file, issuer, cluster, arc) = ready.await.map_err(|source| {
+        let (tls, ca_file, issuer, cluster, arc, volume) = ready.await.map_err(|source| {
             Error::new(ErrorKind::Aborted, "the embedded Azure did not start").with_source(source)
         })??;
         let (tls_listener, tls_port) = server::listen(self.tls_port).await?;
@@ -166,6 +167,7 @@ impl AzureBuilder {
             imds: Imds::default(),
             app_service: AppService::new(host_secret(), host_secret()),
             arc,
+            volume,
             service_fabric: ServiceFabric {
                 port: cluster_port,
                 thumbprint: cluster.thumbprint,

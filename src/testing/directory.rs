@@ -70,6 +70,8 @@ pub(super) struct Application {
     pub(super) client_secret: Option<String>,
     /// As DER.
     pub(super) certificates: Vec<Vec<u8>>,
+    /// The service accounts whose tokens stand for it.
+    pub(super) service_accounts: Vec<String>,
     pub(super) object_id: String,
 }
 
@@ -125,6 +127,19 @@ impl Directory {
             .extend(certificates);
     }
 
+    /// Registers an application, or lets one more service account be it.
+    pub(super) fn register_service_account(
+        &mut self,
+        tenant: &str,
+        client_id: &str,
+        subject: &str,
+    ) {
+        let accounts = &mut self.registered(tenant, client_id).service_accounts;
+        if !accounts.iter().any(|known| known == subject) {
+            accounts.push(subject.to_owned());
+        }
+    }
+
     fn registered(&mut self, tenant: &str, client_id: &str) -> &mut Application {
         let known = self
             .applications
@@ -136,6 +151,7 @@ impl Directory {
                 client_id: client_id.to_owned(),
                 client_secret: None,
                 certificates: Vec::new(),
+                service_accounts: Vec::new(),
                 object_id: uuid_of(&["object", tenant, client_id]),
             });
             self.applications.len() - 1

@@ -5,8 +5,9 @@ use std::io;
 use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
-use super::assertion::Expected;
+use super::assertion::{Expected, is_federated};
 use super::directory::Application;
+use super::federation;
 use super::imds::is_resource;
 use super::record::{Endpoint, RecordedRequest};
 use super::state::State;
@@ -275,13 +276,17 @@ impl<'a> Proof<'a> {
                     "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '{client_id}'."
                 ),
             )),
-            Self::Assertion(assertion) => Expected {
-                client_id,
-                tenant: &application.tenant,
-                certificates: &application.certificates,
-                now: state.now(),
+            Self::Assertion(assertion) => if is_federated(assertion) {
+                federation::check(&state.issuer, application, assertion, state.now())
+            } else {
+                Expected {
+                    client_id,
+                    tenant: &application.tenant,
+                    certificates: &application.certificates,
+                    now: state.now(),
+                }
+                .check(assertion)
             }
-            .check(assertion)
             .map_err(|(code, text)| Refusal::new("invalid_client", code, text)),
         }
     }

@@ -63,6 +63,7 @@
 //! | Cloud Shell | [`cloud_shell_environment`](Azure::cloud_shell_environment) |
 //! | Azure Arc | [`arc_environment`](Azure::arc_environment); [`arc_identity`](Azure::arc_identity) knows its key files |
 //! | Service Fabric | [`service_fabric_environment`](Azure::service_fabric_environment) |
+//! | a pod with workload identity | [`workload_identity_environment`](Azure::workload_identity_environment) |
 //!
 //! # What can go wrong, on demand
 //!
@@ -85,8 +86,12 @@
 //!
 //! # Where it differs from Azure
 //!
-//! - Only the client credentials grant with a secret, only secrets in the
-//!   vault, no soft delete.
+//! - Only the client credentials grant: by a secret, by a
+//!   [certificate](Azure::register_certificate), or by the token of a
+//!   [service account](Azure::register_service_account) of a cluster that is
+//!   embedded, too. Only secrets and the certificates of
+//!   [`Vault::set_certificate`] in the vault, no soft delete.
+//! - AD FS is the tenant `adfs` and refuses in the words of Entra.
 //! - The vault grants no leeway on expiry, and knows of a revocation at once.
 //! - [Revoked tokens](Azure::imds_keeps_revoked_tokens) of managed identities
 //!   are replaced, unless asked otherwise.
@@ -125,6 +130,8 @@ mod cloud_shell;
 mod directory;
 mod entra;
 mod failure;
+mod federation;
+mod folder;
 mod hosts;
 mod imds;
 mod manual_runtime;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::app_service::AppService;
 use super::azure_arc::AzureArc;
 use super::directory::Directory;
+use super::federation::Volume;
 use super::imds::Imds;
 use super::record::Record;
 use super::service_fabric::ServiceFabric;
@@ -24,6 +25,7 @@ pub(super) struct State {
     pub(super) imds: Imds,
     pub(super) app_service: AppService,
     pub(super) arc: AzureArc,
+    pub(super) volume: Volume,
     pub(super) service_fabric: ServiceFabric,
     pub(super) token_switches: Arc<Switches>,
     pub(super) record: Record,

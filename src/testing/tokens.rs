@@ -59,6 +59,13 @@ pub(super) struct Expectation<'a> {
     pub(super) now: u64,
 }
 
+/// Why a token cannot be trusted to say what it says.
+pub(super) enum Flaw {
+    Malformed,
+    UnknownKey,
+    BadSignature,
+}
+
 /// The claims of a token that was found good.
 pub(super) struct Verified(Value);
 
@@ -134,10 +141,21 @@ impl Issuer {
                 claims[REQUESTED_CLAIMS] = asked;
             }
         }
+        Ok(Issued {
+            token: self.sign(&claims)?,
+            serial,
+            asked_at: grant.now,
+            not_before,
+            expires_on,
+        })
+    }
+
+    /// A token that says `claims`.
+    pub(super) fn sign(&self, claims: &Value) -> Result<String, BoxError> {
         let header = json!({
             "typ": "JWT", "alg": "RS256", "x5t": self.key_id, "kid": self.key_id,
         });
-        let mut token = format!("{}.{}", encoded(&header), encoded(&claims));
+        let mut token = format!("{}.{}", encoded(&header), encoded(claims));
         let mut signature = vec![0; self.key.public_modulus_len()];
         self.key.sign(
             &RSA_PKCS1_SHA256,
@@ -147,13 +165,24 @@ impl Issuer {
         )?;
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(&signature, &mut token);
-        Ok(Issued {
-            token,
-            serial,
-            asked_at: grant.now,
-            not_before,
-            expires_on,
-        })
+        Ok(token)
+    }
+
+    /// What `token` says, if this has signed it.
+    pub(super) fn open(&self, token: &str) -> Result<Value, Flaw> {
+        let (signed, signature) = token.rsplit_once('.').ok_or(Flaw::Malformed)?;
+        let (header, claims) = signed.split_once('.').ok_or(Flaw::Malformed)?;
+        let header = decoded(header).ok_or(Flaw::Malformed)?;
+        if header["alg"] != "RS256" || header["kid"] != *self.key_id {
+            return Err(Flaw::UnknownKey);
+        }
+        let signature = URL_SAFE_NO_PAD
+            .decode(signature)
+            .map_err(|_| Flaw::Malformed)?;
+        UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, self.key.public_key())
+            .verify(signed.as_bytes(), &signature)
+            .map_err(|_| Flaw::BadSignature)?;
+        decoded(claims).ok_or(Flaw::Malformed)
     }
 
     /// Whether a resource would take `token`; if not, what it would say.
@@ -162,20 +191,13 @@ impl Issuer {
         token: &str,
         expected: &Expectation<'_>,
     ) -> Result<Verified, String> {
-        const MALFORMED: &str = "Error validating token: IDX12709";
-        let (signed, signature) = token.rsplit_once('.').ok_or(MALFORMED)?;
-        let (header, claims) = signed.split_once('.').ok_or(MALFORMED)?;
-        let header = decoded(header).ok_or(MALFORMED)?;
-        if header["alg"] != "RS256" || header["kid"] != *self.key_id {
-            return Err(
-                "AKV10046: Unable to resolve the key used for signature validation.".to_owned(),
-            );
-        }
-        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| MALFORMED)?;
-        UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, self.key.public_key())
-            .verify(signed.as_bytes(), &signature)
-            .map_err(|_| "Error validating token: IDX10511")?;
-        let claims = decoded(claims).ok_or(MALFORMED)?;
+        let claims = self.open(token).map_err(|flaw| match flaw {
+            Flaw::Malformed => "Error validating token: IDX12709",
+            Flaw::UnknownKey => {
+                "AKV10046: Unable to resolve the key used for signature validation."
+            }
+            Flaw::BadSignature => "Error validating token: IDX10511",
+        })?;
 
         let audience = claims["aud"].as_str().unwrap_or_default();
         if audience.strip_suffix('/').unwrap_or(audience) != expected.audience {
