@@ -2,15 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::certificate::{Algorithm, Assertion, Certificate, ClientCertificate, Holder};
-use super::settings::Settings;
+use super::settings::{Settings, sign_in_settings};
 use super::tenants::is_ad_fs;
 use super::{Application, assertion};
-use crate::azure::Cloud;
 use crate::environment::Environment;
-use crate::transport::Transport;
 use crate::{AccessToken, Credential, Error, ErrorKind, TenantId, TokenRequest};
 
 const NAME: &str = "ClientCertificateCredential";
@@ -233,84 +230,13 @@ pub struct ClientCertificateCredentialBuilder {
 }
 
 impl ClientCertificateCredentialBuilder {
-    /// Signs in at the authority of `cloud`, whatever the environment says.
-    pub fn cloud(mut self, cloud: Cloud) -> Self {
-        self.settings.cloud = Some(cloud);
-        self
-    }
-
-    /// Signs in at another authority: a host, with or without `https://`, and a
-    /// port if need be.  Default: what the variable
-    /// `AZURE_AUTHORITY_HOST` names, else the public cloud's.
-    pub fn authority_host(mut self, host: impl Into<String>) -> Self {
-        self.settings.authority_host = Some(host.into());
-        self
-    }
-
-    /// Also accepts an authority on loopback that speaks plain HTTP: for
-    /// emulators. Default: HTTPS only.
-    pub fn allow_http_loopback(mut self) -> Self {
-        self.settings.http_to_loopback = true;
-        self
-    }
-
-    /// Tenants that may be asked for a token besides the credential's own, when
-    /// a request or a server's challenge names one; `*` allows every tenant.
-    /// Default: none, so that no server can have the application sign in
-    /// to a tenant of its choice.
-    pub fn additionally_allowed_tenants<T: Into<String>>(
-        mut self,
-        tenants: impl IntoIterator<Item = T>,
-    ) -> Self {
-        self.settings
-            .additionally_allowed_tenants
-            .extend(tenants.into_iter().map(Into::into));
-        self
-    }
-
-    /// Tells Entra that this client answers claims challenges (`CP1`) with
-    /// every request, not only with those that follow a challenge.
-    ///
-    /// Default: off. With it tokens live for a day or more and are revoked by
-    /// 401 answers with a challenge. That is for users whose every request goes
-    /// through the [layer of this crate](crate), not for those who hand tokens
-    /// to something else, such as a database driver, that answers no challenge.
-    pub fn continuous_access_evaluation(mut self, on: bool) -> Self {
-        self.settings.continuous_access_evaluation = on;
-        self
-    }
-
-    /// Sends through `transport`. Default: the
-    /// [built-in one](Transport::builder).
-    pub fn transport(mut self, transport: Transport) -> Self {
-        self.settings.transport = Some(transport);
-        self
-    }
-
-    /// How long it may take to get a token, with all attempts and waits.
-    /// Default: 60 seconds.
-    pub fn timeout(mut self, limit: Duration) -> Self {
-        self.settings.timeout = limit;
-        self
-    }
-
-    /// How long one attempt may take, with the whole of its answer. Default:
-    /// 15 seconds.
-    pub fn attempt_timeout(mut self, limit: Duration) -> Self {
-        self.settings.attempt_timeout = limit;
-        self
-    }
+    sign_in_settings!();
 
     /// Sends the certificate and its chain along (`x5c`), for applications that
     /// trust every certificate of a subject name and an issuer. Default: only
     /// the name of the certificate is sent.
     pub fn send_certificate_chain(mut self, on: bool) -> Self {
         self.sends_chain = on;
-        self
-    }
-
-    pub(in crate::azure) fn with_settings(mut self, settings: Settings) -> Self {
-        self.settings = settings;
         self
     }
 

@@ -3,16 +3,13 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::settings::Settings;
+use super::settings::{Settings, sign_in_settings};
 use super::{Application, assertion};
-use crate::azure::Cloud;
 use crate::azure::secret_file::{self, Bounds, Unreadable};
 use crate::environment::Environment;
-use crate::transport::Transport;
 use crate::{AccessToken, Credential, Error, ErrorKind, TenantId, TokenRequest};
 
 const NAME: &str = "WorkloadIdentityCredential";
@@ -201,50 +198,7 @@ impl WorkloadIdentityCredentialBuilder {
         self
     }
 
-    /// Signs in at the authority of `cloud`, whatever the environment says.
-    pub fn cloud(mut self, cloud: Cloud) -> Self {
-        self.settings.cloud = Some(cloud);
-        self
-    }
-
-    /// Signs in at another authority: a host, with or without `https://`, and a
-    /// port if need be. Default: what the variable `AZURE_AUTHORITY_HOST` names,
-    /// else the public cloud's.
-    pub fn authority_host(mut self, host: impl Into<String>) -> Self {
-        self.settings.authority_host = Some(host.into());
-        self
-    }
-
-    /// Tenants that may be asked for a token besides the credential's own; `*`
-    /// allows every tenant. Default: none.
-    pub fn additionally_allowed_tenants<T: Into<String>>(
-        mut self,
-        tenants: impl IntoIterator<Item = T>,
-    ) -> Self {
-        self.settings
-            .additionally_allowed_tenants
-            .extend(tenants.into_iter().map(Into::into));
-        self
-    }
-
-    /// Sends through `transport`. Default: the
-    /// [built-in one](Transport::builder).
-    pub fn transport(mut self, transport: Transport) -> Self {
-        self.settings.transport = Some(transport);
-        self
-    }
-
-    /// How long it may take to get a token, with all attempts and waits.
-    /// Default: 60 seconds.
-    pub fn timeout(mut self, limit: Duration) -> Self {
-        self.settings.timeout = limit;
-        self
-    }
-
-    pub(in crate::azure) fn with_settings(mut self, settings: Settings) -> Self {
-        self.settings = settings;
-        self
-    }
+    sign_in_settings!();
 
     /// Makes the credential. Sends nothing and reads nothing.
     ///
