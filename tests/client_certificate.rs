@@ -13,6 +13,9 @@
 mod certificates;
 #[path = "support/loopback.rs"]
 mod loopback;
+#[cfg(target_os = "linux")]
+#[path = "support/memory.rs"]
+mod memory;
 #[path = "support/scripted.rs"]
 mod scripted;
 #[path = "support/tool_stub.rs"]
@@ -26,6 +29,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use certificates::Made;
 use loopback::in_own_process;
 use pkcs8::der::Decode as _;
+use pkcs8::pkcs5::pbes2::Parameters;
 use scripted::{Reply, Script, reply, token};
 use serde_json::Value;
 use tool_stub::Folder;
@@ -341,21 +345,45 @@ async fn a_certificate_out_of_its_time_is_told_with_the_date() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_encrypted_key_needs_its_password() {
-    const PASSWORD: &str = "canary ünd blank";
-    let made = Made::new();
+/// Certificate and key of `made`, the key encrypted.
+fn encrypted(made: &Made, password: &str) -> String {
     let (_, document) = pkcs8::SecretDocument::from_pem(&made.key).unwrap();
     let info = pkcs8::PrivateKeyInfo::from_der(document.as_bytes()).unwrap();
-    let parameters =
-        pkcs8::pkcs5::pbes2::Parameters::pbkdf2_sha256_aes256cbc(1_000, &[7; 16], &[9; 16])
-            .unwrap();
-    let encrypted = info
-        .encrypt_with_params(parameters, PASSWORD)
+    let key = info
+        .encrypt_with_params(pbkdf2(1_000), password)
         .unwrap()
         .to_pem("ENCRYPTED PRIVATE KEY", pkcs8::LineEnding::LF)
         .unwrap();
-    let pem = format!("{}{}", made.certificate, *encrypted);
+    format!("{}{}", made.certificate, *key)
+}
+
+fn pbkdf2(iterations: u32) -> Parameters<'static> {
+    Parameters::pbkdf2_sha256_aes256cbc(iterations, &[7; 16], &[9; 16]).unwrap()
+}
+
+#[test]
+fn t21_a_key_that_would_take_hours_to_open_is_refused_at_once() {
+    let made = Made::new();
+    let scrypt = pkcs8::pkcs5::scrypt::Params::new(24, 8, 1, 32).unwrap();
+    let scrypt = Parameters::scrypt_aes256cbc(scrypt, &[7; 16], &[9; 16]).unwrap();
+    for parameters in [pbkdf2(90_000_000), scrypt] {
+        let info = pkcs8::EncryptedPrivateKeyInfo {
+            encryption_algorithm: parameters.into(),
+            encrypted_data: &[1; 32],
+        };
+        let key = pkcs8::SecretDocument::encode_msg(&info)
+            .unwrap()
+            .to_pem("ENCRYPTED PRIVATE KEY", pkcs8::LineEnding::LF)
+            .unwrap();
+        let error = refused(format!("{}{}", made.certificate, *key), Some("canary"));
+        assert!(error.to_string().contains("takes too long"), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_encrypted_key_needs_its_password() {
+    const PASSWORD: &str = "canary ünd blank";
+    let pem = encrypted(&Made::new(), PASSWORD);
 
     let script = Script::new([token()]);
     let certificate = ClientCertificate::from_bytes(pem.as_str()).with_password(PASSWORD);
@@ -479,6 +507,88 @@ async fn i10_neither_key_nor_assertion_is_shown_even_if_the_server_echoes_it() {
     for line in made.key.lines().filter(|line| !line.starts_with('-')) {
         assert!(!shown.contains(line));
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn t20_no_copy_of_the_key_is_left_in_memory() {
+    let folder = Folder::new();
+    let made = Made::new();
+    let body: String = made
+        .key
+        .lines()
+        .filter(|line| !line.starts_with('-'))
+        .collect();
+    let der = STANDARD.decode(&body).unwrap();
+    // From the private exponent and the primes, well within.
+    let mut needles: Vec<_> = [400, 600, 750, 900]
+        .into_iter()
+        .map(|at| der[at..at + 24].to_vec())
+        .collect();
+    let lines: Vec<_> = made.key.lines().collect();
+    needles.extend([10, 15].map(|at| lines[at].as_bytes()[4..44].to_vec()));
+    let hidden: Vec<_> = needles
+        .iter()
+        .map(|needle| needle.iter().map(|byte| byte ^ MASK).collect::<Vec<_>>())
+        .map(|needle| URL_SAFE_NO_PAD.encode(needle))
+        .collect();
+    let encrypted = encrypted(&made, "s3cret-canary");
+    for (content, password) in [(made.pem(), ""), (encrypted, "s3cret-canary")] {
+        let file = folder.write("key.pem", content);
+        in_own_process(
+            "child_leaves_no_key_in_memory",
+            &[
+                ("FILE", file.to_str().unwrap()),
+                ("PASSWORD", password),
+                ("NEEDLES", &hidden.join(" ")),
+            ],
+        );
+    }
+}
+
+/// What is searched for is kept in another form, so that the search does not
+/// find itself.
+#[cfg(target_os = "linux")]
+const MASK: u8 = 0x15;
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+#[ignore = "run by another test, in a process of its own"]
+async fn child_leaves_no_key_in_memory() {
+    let variable = |name: &str| std::env::var(name).unwrap();
+    let needles: Vec<_> = variable("NEEDLES")
+        .split(' ')
+        .map(|needle| URL_SAFE_NO_PAD.decode(needle).unwrap())
+        .collect();
+    let mut search = memory::Search::new();
+    let mut copies = || -> Vec<_> {
+        needles
+            .iter()
+            .map(|needle| search.copies(needle, MASK))
+            .collect()
+    };
+    let password = variable("PASSWORD");
+    let mut certificate = ClientCertificate::from_file(variable("FILE"));
+    if !password.is_empty() {
+        certificate = certificate.with_password(password.as_str());
+    }
+    let credential = ClientCertificateCredential::builder("contoso.com", "app", certificate)
+        .transport(Script::new([token()]).transport())
+        .build()
+        .unwrap();
+    let found = copies();
+    let (key, file) = found.split_at(4);
+    assert_eq!(key, [0; 4]);
+    let is_kept = file.iter().all(|count| *count == 1);
+    assert_eq!(
+        is_kept,
+        password.is_empty(),
+        "what is kept is the file: {found:?}"
+    );
+    credential.token(&vault()).await.unwrap();
+    drop(credential);
+    tokio::task::yield_now().await;
+    assert_eq!(copies(), vec![0; needles.len()]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod answer;
 mod audiences;
+mod blocking;
 mod chain;
 mod challenges;
 mod cloud;

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use super::blocking::blocking;
+
 /// What a file may be.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::azure) struct Bounds {
@@ -77,18 +79,13 @@ pub(in crate::azure) async fn read_of_folder_owner(
     .await
 }
 
-async fn off_the_runtime<R>(read: R) -> Result<Zeroizing<Vec<u8>>, Unreadable>
-where
-    R: FnOnce() -> Result<Zeroizing<Vec<u8>>, Unreadable> + Send + 'static,
-{
+async fn off_the_runtime(
+    read: impl FnOnce() -> Result<Zeroizing<Vec<u8>>, Unreadable> + Send + 'static,
+) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
     // A file may lie on a network's disk that hangs.
-    match tokio::runtime::Handle::try_current() {
-        Ok(runtime) => runtime
-            .spawn_blocking(read)
-            .await
-            .unwrap_or(Err(Unreadable::Failed(io::ErrorKind::Interrupted))),
-        Err(_) => read(),
-    }
+    blocking(read)
+        .await
+        .unwrap_or(Err(Unreadable::Failed(io::ErrorKind::Interrupted)))
 }
 
 /// As [`read`], on the thread that calls it: for the start of a program.

@@ -46,7 +46,7 @@ pub(crate) use pin::Thumbprint;
 #[cfg(feature = "azure")]
 pub(crate) use retry::{Retries, Schedule};
 #[cfg(feature = "azure")]
-pub(crate) use tls::built_in_provider;
+pub(crate) use tls::built_in_signing_key;
 #[cfg(feature = "azure")]
 pub(crate) use tls::sha256;
 

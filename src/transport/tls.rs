@@ -81,13 +81,38 @@ pub(crate) fn sha256(data: &[u8]) -> Option<hash::Output> {
         reason = "without both features there is none"
     )
 )]
-pub(crate) fn built_in_provider() -> Option<Arc<CryptoProvider>> {
+fn built_in_provider() -> Option<Arc<CryptoProvider>> {
     #[cfg(feature = "aws-lc-rs")]
     return Some(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
     #[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
     return Some(Arc::new(rustls::crypto::ring::default_provider()));
     #[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
     return None;
+}
+
+/// `key`, ready to sign with by the provider that is built in; `None` if there
+/// is none. Providers take keys by value and do not wipe them, but the libraries
+/// behind them take references.
+#[cfg_attr(
+    any(feature = "ring", feature = "aws-lc-rs"),
+    allow(
+        clippy::unnecessary_wraps,
+        reason = "without both features there is none"
+    )
+)]
+#[cfg(feature = "azure")]
+pub(crate) fn built_in_signing_key(
+    key: &rustls::pki_types::PrivateKeyDer<'_>,
+) -> Option<Result<Arc<dyn rustls::sign::SigningKey>, rustls::Error>> {
+    #[cfg(feature = "aws-lc-rs")]
+    return Some(rustls::crypto::aws_lc_rs::sign::any_supported_type(key));
+    #[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
+    return Some(rustls::crypto::ring::sign::any_supported_type(key));
+    #[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
+    {
+        let _ = key;
+        None
+    }
 }
 
 fn roots(extra: &[Vec<u8>], environment: &Environment) -> Result<RootCertStore, Error> {

@@ -21,7 +21,8 @@ fn child_leaves_no_secret_in_memory() {
         bytes.map(|byte| byte ^ MASK).collect()
     };
     let secret = hidden(["long-enough-", "canary~1"]);
-    let copies = || memory::copies(&secret, MASK);
+    let mut search = memory::Search::new();
+    let mut copies = || search.copies(&secret, MASK);
     let text = |before: &str, after: &str| {
         let mut text = Zeroizing::new(String::with_capacity(500));
         text.push_str(before);

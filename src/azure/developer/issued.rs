@@ -5,12 +5,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
 use super::answer::{Answer, End};
-use super::blocking;
 use super::kind::{Ask, Kind};
 use super::local_time::LocalZone;
 use super::tenant::TenantChoice;
 use crate::azure::answer::expiry;
 use crate::azure::answer::scalar::Scalar;
+use crate::azure::blocking::blocking;
 use crate::runtime::Timestamp;
 use crate::token::Lifetime;
 use crate::{AccessToken, Error, Principal, PrincipalType, TenantId};

@@ -30,16 +30,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use self::kind::{Ask, Kind};
+use super::blocking::blocking;
 use crate::runtime::{Runtime, within};
 use crate::{Claims, Error, ErrorKind};
-
-/// Runs `work` where it may block; `None` if the runtime is being shut down.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    match tokio::runtime::Handle::try_current() {
-        Ok(runtime) => runtime.spawn_blocking(work).await.ok(),
-        Err(_) => Some(work()),
-    }
-}
 
 /// What `work` finds on the disk, which may be one of a network that hangs.
 async fn look<T: Send + 'static>(

@@ -1,23 +1,25 @@
 //! What certificates and keys come in.
 
-use pkcs8::SecretDocument;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use pkcs8::EncryptedPrivateKeyInfo;
+use rustls::pki_types::{
+    CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
+};
+use zeroize::Zeroizing;
 
 use super::refuse;
 use crate::Error;
 
-const PEM: &[u8] = b"-----BEGIN ";
-const ENCRYPTED: [&str; 2] = [
-    "-----BEGIN ENCRYPTED PRIVATE KEY-----",
-    "-----END ENCRYPTED PRIVATE KEY-----",
-];
+const PEM: &str = "-----BEGIN ";
 
-type Opened = (PrivateKeyDer<'static>, Vec<CertificateDer<'static>>);
+/// Keys are not wiped by their type.
+type Key = Zeroizing<PrivateKeyDer<'static>>;
+type Opened = (Key, Vec<CertificateDer<'static>>);
 
 /// The key and all certificates in `content`.
 pub(super) fn open(content: &[u8], password: Option<&str>) -> Result<Opened, Error> {
-    if content.windows(PEM.len()).any(|part| part == PEM) {
+    if contains(content, PEM) {
         return open_pem(content, password);
     }
     // DER begins with a sequence.
@@ -28,22 +30,38 @@ pub(super) fn open(content: &[u8], password: Option<&str>) -> Result<Opened, Err
         .with_advice("give a file with certificate and private key"))
 }
 
+/// By way of buffers that are wiped, as those of PEM parsers are not.
 fn open_pem(content: &[u8], password: Option<&str>) -> Result<Opened, Error> {
     if contains(content, "Proc-Type: 4,ENCRYPTED") {
         return Err(refuse("has a key with an encryption of old")
             .with_advice("convert it: openssl pkcs8 -topk8 -in OLD -out NEW"));
     }
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(content)
-        .collect::<Result<_, _>>()
-        .map_err(|_| broken())?;
+    // What is not UTF-8 is in comments between the sections.
+    let text = Zeroizing::new(String::from_utf8_lossy(content).into_owned());
+    let (mut keys, mut certificates) = (Vec::new(), Vec::new());
+    for section in text.split(PEM).skip(1) {
+        let (label, section) = section.split_once("-----").ok_or_else(broken)?;
+        let (body, _) = section
+            .split_once(&format!("-----END {label}-----"))
+            .ok_or_else(broken)?;
+        let der = || decode(body);
+        let key: PrivateKeyDer<'static> = match label {
+            "CERTIFICATE" => {
+                certificates.push(CertificateDer::from(der()?.to_vec()));
+                continue;
+            }
+            "PRIVATE KEY" => PrivatePkcs8KeyDer::from(der()?.to_vec()).into(),
+            "RSA PRIVATE KEY" => PrivatePkcs1KeyDer::from(der()?.to_vec()).into(),
+            "EC PRIVATE KEY" => PrivateSec1KeyDer::from(der()?.to_vec()).into(),
+            "ENCRYPTED PRIVATE KEY" => decrypt(&der()?, password)?.into(),
+            _ => continue,
+        };
+        keys.push(Zeroizing::new(key));
+    }
     if certificates.is_empty() {
         return Err(refuse("has no certificate")
             .with_advice("put the certificate into the file, beside its private key"));
     }
-    let mut keys: Vec<_> = PrivateKeyDer::pem_slice_iter(content)
-        .collect::<Result<_, _>>()
-        .map_err(|_| broken())?;
-    keys.extend(decrypt(content, password)?);
     let mut keys = keys.into_iter();
     match (keys.next(), keys.next()) {
         (Some(only), None) => Ok((only, certificates)),
@@ -64,37 +82,62 @@ fn contains(content: &[u8], text: &str) -> bool {
         .any(|part| part == text.as_bytes())
 }
 
-/// The keys that are encrypted, each in the clear.
-fn decrypt(content: &[u8], password: Option<&str>) -> Result<Vec<PrivateKeyDer<'static>>, Error> {
-    let text = String::from_utf8_lossy(content);
-    let [begin, end] = ENCRYPTED;
-    let mut keys = Vec::new();
-    let mut rest = &*text;
-    while let Some(at) = rest.find(begin) {
-        let length = rest[at..].find(end).ok_or_else(broken)? + end.len();
-        let pem = &rest[at..at + length];
-        rest = &rest[at + length..];
-        let (_, document) = SecretDocument::from_pem(pem).map_err(|_| broken())?;
-        let encrypted: pkcs8::EncryptedPrivateKeyInfo<'_> =
-            document.decode_msg().map_err(|_| {
-                refuse("has a key with an encryption that is not known").with_advice(
-                    "convert it: openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW",
-                )
-            })?;
-        let Some(password) = password else {
-            return Err(
-                refuse("has an encrypted key, and no password is given").with_advice(
-                    "give the password (AZURE_CLIENT_CERTIFICATE_PASSWORD in the environment)",
-                ),
-            );
-        };
-        let key = encrypted.decrypt(password).map_err(|_| {
-            refuse("has a key that the password does not open")
-                .with_advice("check the password; only PBES2 encryption is known")
-        })?;
-        keys.push(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()).into());
+fn decode(body: &str) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let mut base64 = Zeroizing::new(String::with_capacity(body.len()));
+    base64.extend(body.chars().filter(|c| !c.is_ascii_whitespace()));
+    // A vector that grows leaves its old bytes behind.
+    let mut der = Zeroizing::new(Vec::with_capacity(base64.len()));
+    STANDARD
+        .decode_vec(base64.as_bytes(), &mut der)
+        .map_err(|_| broken())?;
+    Ok(der)
+}
+
+fn decrypt(der: &[u8], password: Option<&str>) -> Result<PrivatePkcs8KeyDer<'static>, Error> {
+    let encrypted = EncryptedPrivateKeyInfo::try_from(der).map_err(|_| {
+        refuse("has a key with an encryption that is not known")
+            .with_advice("convert it: openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW")
+    })?;
+    let Some(password) = password else {
+        return Err(
+            refuse("has an encrypted key, and no password is given").with_advice(
+                "give the password (AZURE_CLIENT_CERTIFICATE_PASSWORD in the environment)",
+            ),
+        );
+    };
+    if !is_bearable(&encrypted) {
+        return Err(
+            refuse("has a key whose encryption takes too long to open").with_advice(
+                "encrypt it anew: openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW",
+            ),
+        );
     }
-    Ok(keys)
+    let key = encrypted.decrypt(password).map_err(|_| {
+        refuse("has a key that the password does not open")
+            .with_advice("check the password; only PBES2 encryption is known")
+    })?;
+    Ok(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()))
+}
+
+/// Whether the key can be derived within some seconds and 256 MiB. Who wrote the
+/// file says how often it has to be stirred.
+fn is_bearable(encrypted: &EncryptedPrivateKeyInfo<'_>) -> bool {
+    const ITERATIONS: u32 = 10_000_000;
+    const BYTES: u64 = 256 << 20;
+
+    let Some(scheme) = encrypted.encryption_algorithm.pbes2() else {
+        return true;
+    };
+    if let Some(pbkdf2) = scheme.kdf.pbkdf2() {
+        return pbkdf2.iteration_count <= ITERATIONS;
+    }
+    scheme.kdf.scrypt().is_none_or(|scrypt| {
+        let bytes = scrypt
+            .cost_parameter
+            .saturating_mul(128)
+            .saturating_mul(u64::from(scrypt.block_size));
+        bytes <= BYTES && scrypt.parallelization <= 16
+    })
 }
 
 #[cfg(feature = "pkcs12")]
@@ -119,7 +162,7 @@ fn open_pkcs12(content: &[u8], password: &str) -> Result<Opened, Error> {
         .map(|one| CertificateDer::from(one.as_der().to_vec()))
         .collect();
     let key = PrivatePkcs8KeyDer::from(chain.key().as_der().to_vec());
-    Ok((key.into(), certificates))
+    Ok((Zeroizing::new(key.into()), certificates))
 }
 
 #[cfg(not(feature = "pkcs12"))]

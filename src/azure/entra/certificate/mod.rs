@@ -16,8 +16,9 @@ use zeroize::Zeroizing;
 
 pub(super) use self::jws::{Algorithm, Assertion};
 
+use crate::azure::blocking::blocking;
 use crate::azure::secret_file::{self, Bounds};
-use crate::transport::{Thumbprint, built_in_provider};
+use crate::transport::{Thumbprint, built_in_signing_key};
 use crate::{Error, ErrorKind};
 
 const FILE: Bounds = Bounds {
@@ -50,7 +51,9 @@ const LEAST_SIGNATURE_BYTES: usize = 256;
 /// - PEM: one private key (PKCS#8, PKCS#1, or PKCS#8 that is encrypted by PBES2)
 ///   and one or more certificates, in any order. The certificate of the key is
 ///   found among them, the others are its chain.
-/// - PKCS#12 (`.pfx`), with the feature `pkcs12`.
+/// - PKCS#12 (`.pfx`), with the feature `pkcs12`. The library that reads it does
+///   not wipe its buffers as everything else here does, so prefer PEM where
+///   memory may be read by others.
 ///
 /// Which of them it is shows by its content. Entra takes RSA keys of 2048 bits
 /// or more.
@@ -153,28 +156,27 @@ impl Holder {
     /// The newest certificate that can be used, and why it is not the one that
     /// lies in the file, if it is not.
     pub(super) async fn newest(&self) -> (Arc<Certificate>, Option<Error>) {
-        let Some(path) = &self.file else {
-            let newest = self.lock();
-            return (Arc::clone(&newest.certificate), None);
+        let Some(path) = self.file.clone() else {
+            return (Arc::clone(&self.lock().certificate), None);
         };
-        let read = secret_file::read(path.clone(), FILE).await;
+        let (known, password) = (Arc::clone(&self.lock().content), self.password.clone());
+        // To open what is encrypted takes its time on purpose.
+        let found =
+            blocking(move || read_newer(&path, password.as_deref().map(String::as_str), &known))
+                .await;
         let mut newest = self.lock();
-        match read {
-            Err(problem) => newest.problem = Some(unreadable(path, problem)),
-            Ok(content) if *content == **newest.content => newest.problem = None,
-            Ok(content) => {
-                let password = self.password.as_deref().map(String::as_str);
-                match Certificate::parse(&content, password) {
-                    Ok(certificate) => {
-                        *newest = Newest {
-                            content: Arc::new(content),
-                            certificate: Arc::new(certificate),
-                            problem: None,
-                        };
-                    }
-                    Err(error) => newest.problem = Some(in_file(Some(path), error)),
-                }
+        match found {
+            Some(Ok(Some((content, certificate)))) => {
+                *newest = Newest {
+                    content,
+                    certificate,
+                    problem: None,
+                };
             }
+            Some(Ok(None)) => newest.problem = None,
+            Some(Err(problem)) => newest.problem = Some(problem),
+            // The runtime is being shut down, and nobody waits for a token.
+            None => {}
         }
         (Arc::clone(&newest.certificate), newest.problem.clone())
     }
@@ -182,6 +184,25 @@ impl Holder {
     fn lock(&self) -> std::sync::MutexGuard<'_, Newest> {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The certificate at `path`, unless it is the `known` one.
+#[allow(
+    clippy::type_complexity,
+    reason = "content and certificate, if there are"
+)]
+fn read_newer(
+    path: &Path,
+    password: Option<&str>,
+    known: &[u8],
+) -> Result<Option<(Arc<Zeroizing<Vec<u8>>>, Arc<Certificate>)>, Error> {
+    let content = secret_file::read_now(path, FILE).map_err(|problem| unreadable(path, problem))?;
+    if *content == *known {
+        return Ok(None);
+    }
+    let certificate =
+        Certificate::parse(&content, password).map_err(|error| in_file(Some(path), error))?;
+    Ok(Some((Arc::new(content), Arc::new(certificate))))
 }
 
 fn in_file(path: Option<&Path>, error: Error) -> Error {
@@ -212,20 +233,18 @@ pub(super) struct Certificate {
 impl Certificate {
     fn parse(content: &[u8], password: Option<&str>) -> Result<Self, Error> {
         let (key, certificates) = container::open(content, password)?;
-        Self::new(key, certificates)
+        Self::new(&key, certificates)
     }
 
     fn new(
-        key: PrivateKeyDer<'static>,
+        key: &PrivateKeyDer<'_>,
         mut certificates: Vec<CertificateDer<'static>>,
     ) -> Result<Self, Error> {
-        let provider = built_in_provider().ok_or_else(|| {
-            refuse("needs a crypto provider to sign with")
-                .with_advice("enable the feature aws-lc-rs or ring of tower-bearer")
-        })?;
-        let key = provider
-            .key_provider
-            .load_private_key(key)
+        let key = built_in_signing_key(key)
+            .ok_or_else(|| {
+                refuse("needs a crypto provider to sign with")
+                    .with_advice("enable the feature aws-lc-rs or ring of tower-bearer")
+            })?
             .map_err(|_| refuse("has a private key that cannot be read").with_advice(RSA_KEY))?;
         let signature = key
             .choose_scheme(&[SignatureScheme::RSA_PSS_SHA256])
