@@ -21,14 +21,16 @@ mod loopback;
 #[path = "support/tool_stub.rs"]
 mod tool_stub;
 
+use std::time::Duration;
+
 use certificates::Made;
-use http::Request;
+use http::{Request, StatusCode};
 use http_body_util::Full;
 use loopback::{closed_port, in_own_process};
 use tool_stub::Folder;
 use tower::{Layer as _, ServiceExt as _};
 use tower_bearer::azure::{ConnectionString, TokenProvider, TokenProviderBuilder};
-use tower_bearer::testing::Azure;
+use tower_bearer::testing::{Azure, Failure};
 use tower_bearer::{BearerAuthLayer, ErrorKind, TenantId, TokenCache, TokenRequest, Transport};
 
 const VAULT: &str = "https://vault.azure.net";
@@ -358,6 +360,21 @@ async fn what_keeps_a_certificate_from_being_read_in_the_vault_is_told() {
     // Entra is no vault, and names no resource of its own.
     let error = error_of("https://login.microsoftonline.com/secrets/app").await;
     assert_eq!(error.kind(), ErrorKind::InvalidResponse);
+
+    // Whether it is asked for its challenge or for the secret.
+    let busy =
+        Failure::status(StatusCode::TOO_MANY_REQUESTS).with_retry_after(Duration::from_secs(7));
+    azure.vault().fail_requests(busy);
+    let error = error_of("https://myvault.vault.azure.net/secrets/app").await;
+    assert_eq!(error.kind(), ErrorKind::Throttled, "{error}");
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+    azure
+        .vault()
+        .fail_requests(Failure::status(StatusCode::SERVICE_UNAVAILABLE));
+    let error = error_of("https://myvault.vault.azure.net/secrets/app").await;
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+    assert!(error.message().contains("503"), "{error}");
+    azure.vault().recover();
 
     azure.assign_system_identity(false);
     let error = error_of("https://myvault.vault.azure.net/secrets/app").await;

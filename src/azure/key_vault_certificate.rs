@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,13 +13,15 @@ use http_body_util::Full;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::answer::retry_after;
+use super::blocking::blocking;
 use super::entra::Settings;
 use super::{Challenges, ClientCertificate, ClientCertificateCredential};
 use crate::environment::Environment;
 use crate::error::printable;
 use crate::transport::{Answer, Failure, Transport, place};
 use crate::{
-    AccessToken, Challenge, Credential, Error, ErrorKind, FollowChallenge as _, Origin,
+    AccessToken, Challenge, Credential, Demand, Error, ErrorKind, FollowChallenge as _, Origin,
     SharedCredential, TenantId, TokenRequest,
 };
 
@@ -181,12 +183,21 @@ impl Inner {
                 .with_advice("give TenantId in the connection string")
             })?;
         let certificate = ClientCertificate::from_bytes(secret.content.to_vec());
-        let credential =
+        let builder =
             ClientCertificateCredential::builder(tenant.as_str(), &self.client_id, certificate)
                 .with_settings(self.settings.clone())
-                .send_certificate_chain(true)
-                .build_in(&self.environment)
-                .map_err(|error| error.in_context(&format!("from {}", place(&self.secret))))?;
+                .send_certificate_chain(true);
+        let environment = self.environment.clone();
+        // To open what is encrypted takes its time on purpose.
+        let credential = blocking(move || builder.build_in(&environment))
+            .await
+            .ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Aborted,
+                    "the runtime stopped while the certificate was read",
+                )
+            })?
+            .map_err(|error| error.in_context(&format!("from {}", place(&self.secret))))?;
         let kept = Kept {
             credential,
             content: Arc::new(secret.content),
@@ -198,7 +209,7 @@ impl Inner {
 
     async fn secret(&self, request: &TokenRequest) -> Result<Secret, Error> {
         let challenged = self.get(request, None).await?;
-        let demand = self.demand(&challenged)?;
+        let demand = self.demand(&challenged, request.runtime().now().wall)?;
         let audience = demand.audience().cloned().ok_or_else(|| self.no_vault())?;
         let token = self
             .reader
@@ -211,7 +222,7 @@ impl Inner {
                 ))
             })?;
         let answer = self.get(request, Some(&token)).await?;
-        let content = self.content(&answer)?;
+        let content = self.content(&answer, request.runtime().now().wall)?;
         let of_reader = token
             .principal()
             .tenant_id()
@@ -241,7 +252,11 @@ impl Inner {
     }
 
     /// What the vault asks for, if it is its to ask for.
-    fn demand(&self, challenged: &Answer) -> Result<crate::Demand, Error> {
+    fn demand(&self, challenged: &Answer, now: SystemTime) -> Result<Demand, Error> {
+        let status = challenged.status();
+        if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
+            return Err(self.refusal(challenged, now));
+        }
         let origin = Origin::of(&self.secret)?;
         let challenges = Challenge::parse(challenged.headers());
         let demand = Challenges::new()
@@ -264,29 +279,37 @@ impl Inner {
         .with_advice("check the secret identifier: it must name a key vault of Azure")
     }
 
-    fn content(&self, answer: &Answer) -> Result<Zeroizing<Vec<u8>>, Error> {
-        let place = place(&self.secret);
+    /// What an answer says that is neither challenge nor secret.
+    fn refusal(&self, answer: &Answer, now: SystemTime) -> Error {
         let status = answer.status();
-        if !status.is_success() {
-            let kind = if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
-                ErrorKind::Unreachable
-            } else {
-                ErrorKind::Rejected
-            };
-            return Err(Error::new(
-                kind,
-                format!("{place} answered {status} when it was asked for the certificate"),
-            )
-            .with_status(status)
-            .with_advice(match status {
-                StatusCode::NOT_FOUND => {
-                    "there is no such secret: check the name in the identifier"
-                }
-                StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => {
-                    "let the identity that reads the vault get secrets (Key Vault Secrets User)"
-                }
-                _ => "try again later",
-            }));
+        let kind = match status {
+            StatusCode::TOO_MANY_REQUESTS => ErrorKind::Throttled,
+            _ if status.is_server_error() => ErrorKind::Unreachable,
+            _ => ErrorKind::Rejected,
+        };
+        let place = place(&self.secret);
+        let error = Error::new(
+            kind,
+            format!("{place} answered {status} when it was asked for the certificate"),
+        )
+        .with_status(status)
+        .with_advice(match status {
+            StatusCode::NOT_FOUND => "there is no such secret: check the name in the identifier",
+            StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => {
+                "let the identity that reads the vault get secrets (Key Vault Secrets User)"
+            }
+            _ => "try again later",
+        });
+        match retry_after(answer.headers(), now) {
+            Some(wait) => error.with_retry_after(wait),
+            None => error,
+        }
+    }
+
+    fn content(&self, answer: &Answer, now: SystemTime) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let place = place(&self.secret);
+        if !answer.status().is_success() {
+            return Err(self.refusal(answer, now));
         }
         let no_certificate = |what: &str| {
             Error::new(

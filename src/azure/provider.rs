@@ -17,9 +17,7 @@ use super::{
 use crate::environment::Environment;
 use crate::runtime::{Runtime, TokioRuntime};
 use crate::transport::Transport;
-use crate::{
-    AccessToken, Audience, Error, ErrorKind, Principal, SharedCredential, TokenCache, TokenRequest,
-};
+use crate::{AccessToken, Audience, Error, Principal, SharedCredential, TokenCache, TokenRequest};
 
 const VARIABLE: &str = "AzureServicesAuthConnectionString";
 
@@ -343,6 +341,7 @@ impl TokenProviderBuilder {
             }
         })
     }
+
     /// The credential of the identity that a string selects.
     fn told(
         &self,
@@ -419,14 +418,8 @@ impl TokenProviderBuilder {
                 )
                 .map(SharedCredential::new)?
             }
-            Identity::CurrentUser | Identity::StoreCertificate { .. } => {
-                return Err(identity.unsupported().unwrap_or_else(|| {
-                    Error::new(
-                        ErrorKind::Configuration,
-                        "this library cannot sign in as the connection string says",
-                    )
-                }));
-            }
+            Identity::CurrentUser => return Err(Identity::no_integrated_sign_in()),
+            Identity::StoreCertificate { location } => return Err(location.cannot_be_read()),
         })
     }
 

@@ -12,6 +12,8 @@ use std::time::{Duration, SystemTime};
 use http::StatusCode;
 use serde::Deserialize;
 
+pub(super) use self::retry_after::parse as retry_after;
+
 use self::complaint::Complaint;
 use self::scalar::{Codes, Scalar};
 use crate::error::printable;
@@ -217,7 +219,7 @@ impl Reader<'_> {
         if let Some(id) = correlation_id {
             error = error.with_correlation_id(&id);
         }
-        let mut retry_after = retry_after::parse(answer.headers(), self.received);
+        let mut retry_after = retry_after(answer.headers(), self.received);
         if aadsts::is_loop(&codes) {
             retry_after = Some(retry_after.unwrap_or_default().max(LOOP_PAUSE));
         }

@@ -9,7 +9,7 @@ const LONGEST: Duration = Duration::from_secs(3600);
 
 /// `retry-after-ms` and `x-ms-retry-after-ms` in milliseconds, `Retry-After`
 /// in seconds or as a date (RFC 9110 section 10.2.3).
-pub(super) fn parse(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub(in crate::azure) fn parse(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name: &str| Some(headers.get(name)?.to_str().ok()?.trim());
     let milliseconds = ["retry-after-ms", "x-ms-retry-after-ms"]
         .into_iter()

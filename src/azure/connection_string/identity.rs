@@ -99,6 +99,21 @@ impl StoreLocation {
             Self::LocalMachine => "LocalMachine",
         }
     }
+
+    pub(in crate::azure) fn cannot_be_read(self) -> Error {
+        Error::new(
+            ErrorKind::Configuration,
+            format!(
+                "connection string: CertificateStoreLocation={} names the certificate \
+                 store of Windows, which this library cannot read",
+                self.name()
+            ),
+        )
+        .with_advice(
+            "export the certificate with its key and give CertificatePath=FILE (PEM or \
+             PFX), or keep it in Key Vault and give KeyVaultCertificateSecretIdentifier=URL",
+        )
+    }
 }
 
 /// The identity that a string selects. What AppAuthentication always does with
@@ -209,33 +224,22 @@ impl Identity {
     }
 
     /// Why this crate cannot sign in as this identity, if it cannot.
-    pub(in crate::azure) fn unsupported(&self) -> Option<Error> {
+    pub(super) fn unsupported(&self) -> Option<Error> {
         match self {
-            Self::CurrentUser => Some(
-                Error::new(
-                    ErrorKind::Configuration,
-                    "connection string: RunAs=CurrentUser is integrated sign-in on Windows, \
-                     which this library cannot do",
-                )
-                .with_advice(
-                    "sign in with a developer tool instead: RunAs=Developer;DeveloperTool=AzureCLI",
-                ),
-            ),
-            Self::StoreCertificate { location } => Some(
-                Error::new(
-                    ErrorKind::Configuration,
-                    format!(
-                        "connection string: CertificateStoreLocation={} names the certificate \
-                         store of Windows, which this library cannot read",
-                        location.name()
-                    ),
-                )
-                .with_advice(
-                    "export the certificate with its key and give CertificatePath=FILE (PEM or \
-                     PFX), or keep it in Key Vault and give KeyVaultCertificateSecretIdentifier=URL",
-                ),
-            ),
+            Self::CurrentUser => Some(Self::no_integrated_sign_in()),
+            Self::StoreCertificate { location } => Some(location.cannot_be_read()),
             _ => None,
         }
+    }
+
+    pub(in crate::azure) fn no_integrated_sign_in() -> Error {
+        Error::new(
+            ErrorKind::Configuration,
+            "connection string: RunAs=CurrentUser is integrated sign-in on Windows, \
+             which this library cannot do",
+        )
+        .with_advice(
+            "sign in with a developer tool instead: RunAs=Developer;DeveloperTool=AzureCLI",
+        )
     }
 }
