@@ -21,9 +21,11 @@ mod tool_stub;
 
 use loopback::closed_port;
 use tool_stub::Folder;
-use tower_bearer::azure::DefaultAzureCredential;
+use tower_bearer::azure::{Cloud, DefaultAzureCredential};
 use tower_bearer::testing::Azure;
-use tower_bearer::{AccessToken, Credential as _, Error, ErrorKind, TokenRequest, Transport};
+use tower_bearer::{
+    AccessToken, Credential as _, Error, ErrorKind, TenantId, TokenRequest, Transport,
+};
 
 type Variables = Vec<(&'static str, String)>;
 
@@ -122,6 +124,44 @@ async fn a_setting_that_cannot_be_used_ends_the_search() {
     assert_eq!(error.kind(), ErrorKind::Configuration);
     assert!(error.message().contains("/nowhere/client.pem"), "{error}");
     assert_eq!(azure.imds_requests(), 0);
+}
+
+#[tokio::test]
+async fn a_pod_with_workload_identity_is_found_and_settings_go_before_the_environment() {
+    let azure = Azure::start().await.unwrap();
+    let mut variables = nowhere();
+    variables.extend(azure.workload_identity_environment().unwrap());
+    for (name, value) in &mut variables {
+        if *name == "AZURE_AUTHORITY_HOST" {
+            *value = "login.nowhere.example".to_owned();
+        }
+    }
+    azure.register_service_account(
+        "fabrikam.example",
+        azure.client_id(),
+        "system:serviceaccount:default:embedded",
+    );
+    let builder = || {
+        DefaultAzureCredential::builder()
+            .environment(variables.clone())
+            .transport(Transport::new(azure.http_client()))
+            .authority_host("login.microsoftonline.com")
+    };
+    let vault = || TokenRequest::new("https://vault.azure.net");
+    let found = builder().build().unwrap().token(&vault()).await.unwrap();
+    assert_eq!(found.credential(), "WorkloadIdentityCredential");
+    assert_eq!(found.principal().tenant_id(), Some(azure.tenant_id()));
+
+    let abroad = vault().with_tenant(TenantId::new("fabrikam.example").unwrap());
+    let error = builder().build().unwrap().token(&abroad).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    let allowed = builder().additionally_allowed_tenants(["fabrikam.example"]);
+    let found = allowed.build().unwrap().token(&abroad).await.unwrap();
+    assert_eq!(found.principal().tenant_id(), Some("fabrikam.example"));
+
+    let both = builder().cloud(Cloud::China);
+    let error = both.build().unwrap().token(&vault()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
 }
 
 #[tokio::test]

@@ -6,17 +6,16 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::chain::{Chain, Link, developer};
+use super::chain::{Chain, Link, developer, identity_settings};
 use super::connection_string::{ConnectionString, DeveloperTool, Identity, RetryTimeout};
 use super::entra::Settings;
 use super::key_vault_certificate::KeyVaultCertificateCredential;
 use super::{
-    ClientCertificate, ClientCertificateCredential, ClientSecretCredential, Cloud,
+    ClientCertificate, ClientCertificateCredential, ClientSecretCredential,
     ManagedIdentityCredential, ManagedIdentityId, WorkloadIdentityCredential,
 };
 use crate::environment::Environment;
 use crate::runtime::{Runtime, TokioRuntime};
-use crate::transport::Transport;
 use crate::{AccessToken, Audience, Error, Principal, SharedCredential, TokenCache, TokenRequest};
 
 const VARIABLE: &str = "AzureServicesAuthConnectionString";
@@ -222,64 +221,7 @@ impl TokenProviderBuilder {
         self
     }
 
-    /// Signs applications in at the authority of `cloud`, whatever the
-    /// environment says. Managed identities and developer tools know their own.
-    pub fn cloud(mut self, cloud: Cloud) -> Self {
-        self.entra.cloud = Some(cloud);
-        self
-    }
-
-    /// Signs applications in at another authority: a host, with or without
-    /// `https://`, and a port if need be. Default: what the variable
-    /// `AZURE_AUTHORITY_HOST` names, else the public cloud's.
-    pub fn authority_host(mut self, host: impl Into<String>) -> Self {
-        self.entra.authority_host = Some(host.into());
-        self
-    }
-
-    /// Sends to Entra and Key Vault through `transport`. Default: the
-    /// [built-in one](Transport::builder). Managed identities have one of their
-    /// own, which uses no proxy.
-    pub fn transport(mut self, transport: Transport) -> Self {
-        self.entra.transport = Some(transport);
-        self
-    }
-
-    /// How long to look for a managed identity before the next way is tried.
-    /// Default: 1 second.
-    pub fn probe_timeout(mut self, limit: Duration) -> Self {
-        self.probe_timeout = Some(limit);
-        self
-    }
-
-    /// Tenants that may be asked for a token besides the identity's own, when a
-    /// request or a server's challenge names one; `*` allows every tenant.
-    /// Default: none.
-    pub fn additionally_allowed_tenants<T: Into<String>>(
-        mut self,
-        tenants: impl IntoIterator<Item = T>,
-    ) -> Self {
-        self.entra
-            .additionally_allowed_tenants
-            .extend(tenants.into_iter().map(Into::into));
-        self
-    }
-
-    /// Takes `variables` for the environment, in place of the process's own,
-    /// and no others.
-    #[cfg(feature = "test-util")]
-    pub fn environment<N, V>(mut self, variables: impl IntoIterator<Item = (N, V)>) -> Self
-    where
-        N: Into<String>,
-        V: Into<std::ffi::OsString>,
-    {
-        self.environment = Some(Environment::of_variables(
-            variables
-                .into_iter()
-                .map(|(name, value)| (name.into(), value.into())),
-        ));
-        self
-    }
+    identity_settings!();
 
     /// Where time, randomness and tasks come from. Default: [`TokioRuntime`].
     pub fn runtime(mut self, runtime: impl Runtime) -> Self {

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::selection::{Member, Selection};
-use super::{Chain, EnvironmentCredential, Link, developer};
+use super::{Chain, EnvironmentCredential, Link, developer, identity_settings};
 use crate::azure::entra::Settings;
 use crate::azure::{ManagedIdentityCredential, ManagedIdentityId, WorkloadIdentityCredential};
 use crate::environment::Environment;
-use crate::transport::Transport;
 use crate::{AccessToken, Credential, Error, SharedCredential, TenantId, TokenRequest};
 
 const NAME: &str = "DefaultAzureCredential";
@@ -116,36 +115,7 @@ impl DefaultAzureCredentialBuilder {
         self
     }
 
-    /// How long to look for a virtual machine's metadata service before the
-    /// next credential is tried. Default: 1 second.
-    pub fn probe_timeout(mut self, limit: Duration) -> Self {
-        self.probe_timeout = Some(limit);
-        self
-    }
-
-    /// Sends to Entra through `transport`. Default: the
-    /// [built-in one](Transport::builder). Managed identities have one of their
-    /// own, which uses no proxy.
-    pub fn transport(mut self, transport: Transport) -> Self {
-        self.entra.transport = Some(transport);
-        self
-    }
-
-    /// Takes `variables` for the environment, in place of the process's own,
-    /// and no others.
-    #[cfg(feature = "test-util")]
-    pub fn environment<N, V>(mut self, variables: impl IntoIterator<Item = (N, V)>) -> Self
-    where
-        N: Into<String>,
-        V: Into<std::ffi::OsString>,
-    {
-        self.environment = Some(Environment::of_variables(
-            variables
-                .into_iter()
-                .map(|(name, value)| (name.into(), value.into())),
-        ));
-        self
-    }
+    identity_settings!();
 
     /// Makes the credential. Sends nothing.
     ///

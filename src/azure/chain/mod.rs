@@ -5,6 +5,7 @@ mod default;
 pub(super) mod developer;
 mod environment;
 mod selection;
+mod settings;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,6 +14,7 @@ use tokio::sync::Semaphore;
 pub use self::chained::{ChainedTokenCredential, ChainedTokenCredentialBuilder};
 pub use self::default::{DefaultAzureCredential, DefaultAzureCredentialBuilder};
 pub use self::environment::EnvironmentCredential;
+pub(super) use self::settings::identity_settings;
 
 use crate::error::printable;
 use crate::{
