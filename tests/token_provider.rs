@@ -21,17 +21,21 @@ mod loopback;
 #[path = "support/tool_stub.rs"]
 mod tool_stub;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use certificates::Made;
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use loopback::{closed_port, in_own_process};
-use tool_stub::Folder;
+use tool_stub::{Folder, eventually};
 use tower::{Layer as _, ServiceExt as _};
 use tower_bearer::azure::{ConnectionString, TokenProvider, TokenProviderBuilder};
-use tower_bearer::testing::{Azure, Failure};
-use tower_bearer::{BearerAuthLayer, ErrorKind, TenantId, TokenCache, TokenRequest, Transport};
+use tower_bearer::testing::{Azure, Failure, ManualRuntime};
+use tower_bearer::{
+    BearerAuthLayer, Credential as _, ErrorKind, Runtime as _, SharedCredential, TenantId,
+    TokenCache, TokenRequest, Transport,
+};
 
 const VAULT: &str = "https://vault.azure.net";
 const VARIABLE: &str = "AzureServicesAuthConnectionString";
@@ -325,8 +329,7 @@ async fn r30_a_certificate_that_the_vault_has_renewed_is_read_again_after_a_refu
     azure
         .register_certificate(azure.tenant_id(), "app-id", &second.certificate)
         .unwrap();
-    let string = "RunAs=App;AppId=app-id;KeyVaultCertificateSecretIdentifier=https://myvault.vault.azure.net/secrets/app";
-    let provider = told(&azure, string).build().unwrap();
+    let provider = told(&azure, IN_VAULT).build().unwrap();
     let request = TokenRequest::new(VAULT);
     let credential = provider.credential();
     let error = tower_bearer::Credential::token(credential, &request)
@@ -338,6 +341,94 @@ async fn r30_a_certificate_that_the_vault_has_renewed_is_read_again_after_a_refu
         .await
         .unwrap();
     assert_eq!(token.principal().app_id(), Some("app-id"));
+}
+
+const IN_VAULT: &str = "RunAs=App;AppId=app-id;KeyVaultCertificateSecretIdentifier=https://myvault.vault.azure.net/secrets/app";
+
+/// For longer than anybody waits.
+fn unavailable() -> Failure {
+    Failure::status(StatusCode::SERVICE_UNAVAILABLE).with_retry_after(Duration::from_secs(120))
+}
+
+/// An Azure half an hour before 2028, whose vault has a certificate that ends
+/// with the year.
+async fn shortly_before_2028() -> (Azure, Arc<ManualRuntime>, SharedCredential, TokenRequest) {
+    let runtime = Arc::new(ManualRuntime::with_seed(5));
+    let azure = Azure::builder()
+        .runtime(runtime.clone())
+        .start()
+        .await
+        .unwrap();
+    let made = Made::valid(2020, 2028);
+    azure
+        .register_certificate(azure.tenant_id(), "app-id", &made.certificate)
+        .unwrap();
+    azure.vault().set_certificate("app", &made.pem());
+    let end = UNIX_EPOCH + Duration::from_secs(1_830_297_600);
+    let left = end.duration_since(runtime.now().wall).unwrap();
+    runtime.advance(left - Duration::from_secs(30 * 60));
+    let provider = told(&azure, IN_VAULT).build().unwrap();
+    let request = TokenRequest::new(VAULT).with_runtime(runtime.clone());
+    (azure, runtime, provider.credential().clone(), request)
+}
+
+#[tokio::test]
+async fn r30_a_certificate_that_ends_within_the_hour_is_read_again() {
+    let (azure, runtime, credential, request) = shortly_before_2028().await;
+    let first = credential.token(&request).await.unwrap();
+    let renewed = Made::new();
+    azure
+        .register_certificate(azure.tenant_id(), "app-id", &renewed.certificate)
+        .unwrap();
+    azure.vault().set_certificate("app", &renewed.pem());
+    runtime.advance(Duration::from_secs(31 * 60));
+    let second = credential.token(&request).await.unwrap();
+    assert_ne!(
+        first.principal().certificate_thumbprint(),
+        second.principal().certificate_thumbprint()
+    );
+}
+
+#[tokio::test]
+async fn r30_a_vault_that_is_away_does_not_end_the_certificate_that_is_in_use() {
+    let (azure, runtime, credential, request) = shortly_before_2028().await;
+    // A year earlier, so that an hour later it is still good.
+    runtime.step_wall_back(Duration::from_secs(365 * 86_400));
+    let asked = || azure.vault().requests();
+    credential.token(&request).await.unwrap();
+    azure.vault().fail_requests(unavailable());
+    runtime.advance(Duration::from_secs(3601));
+    let before = asked();
+    for _ in 0..3 {
+        credential.token(&request).await.unwrap();
+    }
+    assert_eq!(asked(), before + 1);
+    runtime.advance(Duration::from_secs(301));
+    credential.token(&request).await.unwrap();
+    assert_eq!(asked(), before + 2);
+
+    runtime.step_wall_forward(Duration::from_secs(365 * 86_400));
+    let error = credential.token(&request).await.unwrap_err();
+    for words in ["the certificate that was in use", "503"] {
+        assert!(error.message().contains(words), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn r10_a_vault_that_is_busy_for_a_moment_is_asked_again() {
+    let (azure, runtime, credential, request) = shortly_before_2028().await;
+    azure
+        .vault()
+        .fail_next_requests(1, Failure::status(StatusCode::SERVICE_UNAVAILABLE));
+    let asked = tokio::spawn(async move { credential.token(&request).await });
+    let pause = eventually(|| {
+        let wait = runtime.next_wake()?;
+        (wait <= Duration::from_secs(2)).then_some(wait)
+    })
+    .await;
+    runtime.advance(pause);
+    asked.await.unwrap().unwrap();
+    assert_eq!(azure.vault().requests(), 3);
 }
 
 #[tokio::test]
@@ -368,9 +459,7 @@ async fn what_keeps_a_certificate_from_being_read_in_the_vault_is_told() {
     let error = error_of("https://myvault.vault.azure.net/secrets/app").await;
     assert_eq!(error.kind(), ErrorKind::Throttled, "{error}");
     assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
-    azure
-        .vault()
-        .fail_requests(Failure::status(StatusCode::SERVICE_UNAVAILABLE));
+    azure.vault().fail_requests(unavailable());
     let error = error_of("https://myvault.vault.azure.net/secrets/app").await;
     assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
     assert!(error.message().contains("503"), "{error}");
