@@ -28,6 +28,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use certificates::Made;
 use loopback::in_own_process;
+use p12_keystore::EncryptionAlgorithm;
 use pkcs8::der::Decode as _;
 use pkcs8::pkcs5::pbes2::{EncryptionScheme, Parameters, Pbkdf2Params, Pbkdf2Prf};
 use rcgen::RsaKeySize;
@@ -655,25 +656,12 @@ fn keys_are_taken_as_openssl_has_encrypted_them_through_the_years() {
 fn pkcs12_is_taken_with_its_feature_and_named_without() {
     const PASSWORD: &str = "canary";
     let made = Made::new();
-    let (_, key) = pkcs8::SecretDocument::from_pem(&made.key).unwrap();
-    let (_, certificate) = pkcs8::Document::from_pem(&made.certificate).unwrap();
-    let chain = p12_keystore::PrivateKeyChain::new(
-        vec![1_u8],
-        p12_keystore::PrivateKey::from_der(key.as_bytes()).unwrap(),
-        [p12_keystore::Certificate::from_der(certificate.as_bytes()).unwrap()],
-    );
-    let mut store = p12_keystore::KeyStore::new();
-    store.add_entry("app", p12_keystore::KeyStoreEntry::PrivateKeyChain(chain));
     for algorithm in [
-        p12_keystore::EncryptionAlgorithm::PbeWithHmacSha256AndAes256,
-        p12_keystore::EncryptionAlgorithm::PbeWithShaAnd40BitRc4Cbc,
-        p12_keystore::EncryptionAlgorithm::PbeWithShaAnd3KeyTripleDesCbc,
+        EncryptionAlgorithm::PbeWithHmacSha256AndAes256,
+        EncryptionAlgorithm::PbeWithShaAnd40BitRc4Cbc,
+        EncryptionAlgorithm::PbeWithShaAnd3KeyTripleDesCbc,
     ] {
-        let pfx = store
-            .writer(PASSWORD)
-            .encryption_algorithm(algorithm)
-            .write()
-            .unwrap();
+        let pfx = made.pkcs12_by(PASSWORD, algorithm);
         if cfg!(feature = "pkcs12") {
             let certificate = ClientCertificate::from_bytes(pfx.clone()).with_password(PASSWORD);
             ClientCertificateCredential::builder("contoso.com", "app-id", certificate)

@@ -18,16 +18,21 @@
 mod certificates;
 #[path = "support/loopback.rs"]
 mod loopback;
+#[path = "support/scripted.rs"]
+mod scripted;
 #[path = "support/tool_stub.rs"]
 mod tool_stub;
 
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+#[cfg(feature = "pkcs12")]
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use certificates::Made;
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use loopback::{closed_port, in_own_process};
+use scripted::{Script, reply};
 use tool_stub::{Folder, eventually};
 use tower::{Layer as _, ServiceExt as _};
 use tower_bearer::azure::{ConnectionString, TokenProvider, TokenProviderBuilder};
@@ -431,6 +436,65 @@ async fn r10_a_vault_that_is_busy_for_a_moment_is_asked_again() {
     assert_eq!(azure.vault().requests(), 3);
 }
 
+/// As Key Vault keeps certificates unless it is told otherwise.
+#[cfg(feature = "pkcs12")]
+#[tokio::test]
+async fn a_certificate_is_read_from_the_vault_as_pkcs12_without_a_password() {
+    let azure = Azure::start().await.unwrap();
+    let made = Made::new();
+    azure
+        .register_certificate(azure.tenant_id(), "app-id", &made.certificate)
+        .unwrap();
+    let machine = told(&azure, "RunAs=App").build().unwrap();
+    let token = machine.token(VAULT).await.unwrap();
+    let secret = serde_json::json!({
+        "value": STANDARD.encode(made.pkcs12("")),
+        "contentType": "application/x-pkcs12",
+    });
+    let put = Request::put("https://myvault.vault.azure.net/secrets/app?api-version=7.4")
+        .header("authorization", format!("Bearer {}", token.secret()))
+        .header("content-type", "application/json")
+        .body(Full::from(secret.to_string()))
+        .unwrap();
+    assert_eq!(
+        azure.http_client().oneshot(put).await.unwrap().status(),
+        200
+    );
+
+    let provider = told(&azure, IN_VAULT).build().unwrap();
+    let token = provider.token(VAULT).await.unwrap();
+    assert_eq!(token.principal().app_id(), Some("app-id"));
+}
+
+#[tokio::test]
+async fn i9_a_host_that_poses_as_a_vault_gets_no_token() {
+    let azure = Azure::start().await.unwrap();
+    for (host, resource) in [
+        ("vault.example", "https://vault.azure.net"),
+        ("myvault.vault.azure.net.example", "https://vault.azure.net"),
+        ("evilvault.azure.net", "https://vault.azure.net"),
+        ("myvault.vault.azure.net", "https://management.azure.com"),
+    ] {
+        let challenge = format!(
+            r#"Bearer authorization="https://login.microsoftonline.com/contoso.com", resource="{resource}""#
+        );
+        let script = Script::new([reply(401, "").header("www-authenticate", &challenge)]);
+        let string = format!(
+            "RunAs=App;AppId=app-id;KeyVaultCertificateSecretIdentifier=https://{host}/secrets/app"
+        );
+        let provider = told(&azure, &string)
+            .transport(script.transport())
+            .build()
+            .unwrap();
+        let error = provider.token(VAULT).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidResponse, "{error}");
+        assert!(error.message().contains(host), "{error}");
+        assert_eq!(script.requests(), 1);
+        assert!(!script.seen()[0].headers.contains_key("authorization"));
+    }
+    assert_eq!(azure.imds_requests(), 0);
+}
+
 #[tokio::test]
 async fn what_keeps_a_certificate_from_being_read_in_the_vault_is_told() {
     let azure = Azure::start().await.unwrap();
@@ -464,6 +528,13 @@ async fn what_keeps_a_certificate_from_being_read_in_the_vault_is_told() {
     assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
     assert!(error.message().contains("503"), "{error}");
     azure.vault().recover();
+
+    let machine = azure.system_assigned_identity();
+    azure.vault().deny(machine.client_id());
+    let error = error_of("https://myvault.vault.azure.net/secrets/app").await;
+    assert_eq!(error.kind(), ErrorKind::Rejected);
+    assert!(error.advice().unwrap().contains("Secrets User"), "{error}");
+    azure.vault().permit(machine.client_id());
 
     azure.assign_system_identity(false);
     let error = error_of("https://myvault.vault.azure.net/secrets/app").await;

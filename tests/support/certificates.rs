@@ -5,6 +5,7 @@
     reason = "each test file uses what it needs of it"
 )]
 
+use p12_keystore::EncryptionAlgorithm;
 use pkcs8::der::asn1::AnyRef;
 use pkcs8::der::{Decode as _, Encode as _, Reader as _, SliceReader, Tag, Tagged as _};
 use rcgen::{
@@ -95,6 +96,27 @@ impl Made {
             certificate: params.self_signed(key).unwrap().pem(),
             key: key.serialize_pem(),
         }
+    }
+
+    pub fn pkcs12(&self, password: &str) -> Vec<u8> {
+        self.pkcs12_by(password, EncryptionAlgorithm::PbeWithHmacSha256AndAes256)
+    }
+
+    pub fn pkcs12_by(&self, password: &str, algorithm: EncryptionAlgorithm) -> Vec<u8> {
+        let (_, key) = pkcs8::SecretDocument::from_pem(&self.key).unwrap();
+        let (_, certificate) = pkcs8::Document::from_pem(&self.certificate).unwrap();
+        let chain = p12_keystore::PrivateKeyChain::new(
+            vec![1_u8],
+            p12_keystore::PrivateKey::from_der(key.as_bytes()).unwrap(),
+            [p12_keystore::Certificate::from_der(certificate.as_bytes()).unwrap()],
+        );
+        let mut store = p12_keystore::KeyStore::new();
+        store.add_entry("app", p12_keystore::KeyStoreEntry::PrivateKeyChain(chain));
+        store
+            .writer(password)
+            .encryption_algorithm(algorithm)
+            .write()
+            .unwrap()
     }
 
     pub fn pem(&self) -> String {

@@ -59,7 +59,7 @@ fn by_code(code: u32) -> Option<&'static str> {
             "the certificate or assertion was not accepted: check that it belongs to the application"
         }
         700_024 | 500_133 | 50_013 => {
-            "the assertion is not valid at this time: check the clock of this machine"
+            "the assertion is not valid at this time: check the clock of this machine, and whether the token file, if it is from one, is still replaced"
         }
         50_105 => "assign the application to the service's enterprise application",
         53_000..=53_003 | 530_032 | 50_158 => "a Conditional Access policy refuses this sign-in",
