@@ -87,6 +87,15 @@ impl Host {
         }
     }
 
+    /// Whether what is there has shown that it is this host and nothing else
+    /// in its place. Variables need no proof.
+    pub(super) fn is_recognised(&self) -> bool {
+        match self {
+            Self::Imds(host) => host.is_recognised(),
+            _ => true,
+        }
+    }
+
     /// The transport that this crate has for it.
     pub(super) fn transport(&self) -> Result<Transport, Error> {
         if let Self::ServiceFabric(host) = self {
