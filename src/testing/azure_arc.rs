@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use http::{Method, StatusCode};
 use serde_json::json;
 
+use super::directory::Holder;
 use super::folder::Folder;
 use super::imds::reuse_or_issue;
 use super::record::{Endpoint, RecordedRequest};
@@ -168,7 +169,7 @@ fn token(state: &State, call: &Call) -> Outcome {
             return Ok(Err(refused(status, error, &text)));
         }
     };
-    let issued = reuse_or_issue(state, &resource, &identity, false)?;
+    let issued = reuse_or_issue(state, &resource, Holder::Identity(&identity), false)?;
     let expires_in = issued.expires_on.saturating_sub(state.now()).to_string();
     let mut body = json!({
         "access_token": issued.token,

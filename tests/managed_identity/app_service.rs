@@ -193,6 +193,14 @@ async fn who_answers_nothing_or_refuses_the_secret_is_told_what_to_do() {
             .contains("this is Azure App Service: unset IDENTITY_ENDPOINT"),
         "{error}"
     );
+    // Not once the variables have proved right.
+    let refused = Reply::Fail(io::ErrorKind::ConnectionRefused);
+    let script = Script::new([token(), refused]);
+    let credential = on(&script, &APP_SERVICE).build().unwrap();
+    credential.token(&vault()).await.unwrap();
+    let error = credential.token(&vault()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable);
+    assert!(!error.to_string().contains("unset"), "{error}");
     for variables in [&APP_SERVICE[..], &MACHINE_LEARNING] {
         let (error, _) = refused_on(variables, [reply(401, "")]).await;
         assert!(

@@ -365,6 +365,15 @@ async fn in_a_chain_an_agent_that_does_not_run_is_passed_over() {
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.advice().unwrap().contains("azcmagent"), "{error}");
     }
+    // One that has served before is out of order.
+    let path = azure.arc_key_folder().join("a.key");
+    std::fs::write(&path, "canary").unwrap();
+    let stopped = Reply::Fail(io::ErrorKind::ConnectionRefused);
+    let script = Script::new([challenge(&path), token(), stopped]);
+    let credential = scripted(&azure, &script).probe(true).build().unwrap();
+    credential.token(&vault()).await.unwrap();
+    let error = credential.token(&vault()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
 }
 
 #[tokio::test]
