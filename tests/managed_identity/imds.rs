@@ -467,6 +467,7 @@ async fn r29_a_probe_that_finds_nothing_is_remembered_for_thirty_seconds_at_most
             403,
             "A socket operation was attempted to an Unreachable network",
         ),
+        reply(403, r#"{"error":"connect: network is unreachable"}"#),
         reply(302, "").header("location", "http://portal.example/"),
     ] {
         let script = Script::new([nothing, reply(400, ""), token()]);
