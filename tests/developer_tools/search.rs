@@ -1,6 +1,6 @@
 //! Where a tool is looked for, and where not.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use tower_bearer::ErrorKind;
@@ -39,7 +39,14 @@ fn t12_nothing_is_run_from_where_anybody_could_have_put_it() {
     let open_file = plant(&folder, "planted-open-file");
     mode(&Path::new(&open_file).join("az"), 0o777);
     let linked = folder.folder("planted-link");
-    std::os::unix::fs::symlink(Path::new(&open).join("az"), linked.join("az")).unwrap();
+    symlink(Path::new(&open).join("az"), linked.join("az")).unwrap();
+    // On the way there are links that anybody may turn to somewhere else.
+    let closed = plant(&folder, "planted-closed");
+    symlink(&closed, folder.at("open-parent/link")).unwrap();
+    let by_open_link = folder.at("open-parent/link");
+    let twice_linked = folder.folder("planted-twice-linked");
+    symlink(by_open_link.join("az"), twice_linked.join("az")).unwrap();
+    let (by_open_link, twice_linked) = (by_open_link.display(), twice_linked.display());
     let not_executable = plant(&folder, "planted-not-executable");
     mode(&Path::new(&not_executable).join("az"), 0o644);
     std::fs::create_dir(folder.folder("planted-directory").join("az")).unwrap();
@@ -48,7 +55,7 @@ fn t12_nothing_is_run_from_where_anybody_could_have_put_it() {
     let linked = linked.to_str().unwrap();
     let directory = folder.at("planted-directory");
     let path = format!(
-        ":.:./:{relative}:{open}:{sticky}:{below_open}:{open_file}:{linked}:{not_executable}:{}:{good}:{SYSTEM}:",
+        ":.:./:{relative}:{open}:{sticky}:{below_open}:{open_file}:{linked}:{by_open_link}:{twice_linked}:{not_executable}:{}:{good}:{SYSTEM}:",
         directory.display(),
         relative = "../planted-in-cwd",
     );
