@@ -100,14 +100,14 @@ async fn what_keeps_powershell_from_a_token_is_told_with_what_to_do() {
             "",
             "Run Connect-AzAccount to login.",
             ErrorKind::Unavailable,
-            "run `Connect-AzAccount -AuthScope",
+            "run `Connect-AzAccount -AuthScope https://vault.azure.net`",
         ),
         (
             0,
             "",
             "Run Connect-AzAccount to login.",
             ErrorKind::Unavailable,
-            "run `Connect-AzAccount -AuthScope",
+            "run `Connect-AzAccount -AuthScope https://vault.azure.net`",
         ),
         (
             1,

@@ -41,7 +41,15 @@ static KIND: Kind = Kind {
 };
 
 fn sign_in(ask: &Ask<'_>) -> String {
-    super::run("Connect-AzAccount", ask, "-TenantId", "-AuthScope")
+    // It makes a scope of the resource itself.
+    let tenant = match &ask.tenant {
+        Some(tenant) => format!(" -TenantId {tenant}"),
+        None => String::new(),
+    };
+    format!(
+        "run `Connect-AzAccount{tenant} -AuthScope {}`",
+        ask.resource
+    )
 }
 
 /// Gets tokens from Azure PowerShell, in which a developer has signed in with
