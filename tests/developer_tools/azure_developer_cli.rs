@@ -75,6 +75,8 @@ async fn the_errors_of_every_version_are_read() {
         ),
         format!("{{\"type\":\"consoleMessage\",\"data\":{{\"message\":\"\"}}}}\n{TEXT}"),
         format!(r#"{{"error":{{"code":"auth"}},"message":"{TEXT}","suggestion":"sign in"}}"#),
+        format!("{{\n  \"error\": \"{TEXT}\",\n  \"links\": [\n    {{}}\n  ]\n}}\n"),
+        format!("{{\"error\": \"{TEXT}\"}} {{cut off"),
         TEXT.to_owned(),
     ] {
         for redirected in [">&2", ""] {
