@@ -14,6 +14,9 @@ const LONG: usize = 40;
 
 const HIDDEN: &str = "***";
 
+/// What may stand between a label and its value, besides the sign.
+const IN_FRONT: [char; 4] = ['"', '\'', ' ', '\\'];
+
 /// All that a tool said, in lower case for looking up, and as it was for
 /// showing.
 pub(super) struct Said {
@@ -88,22 +91,37 @@ fn without_secrets(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
-        let end = if is_of_words(c) {
+        let is_labelled = !IN_FRONT.contains(&c) && is_labelled(&shown);
+        let end = if is_labelled {
+            end_of_value(rest, shown.chars().next_back())
+        } else if is_of_words(c) {
             rest.find(|c| !is_of_words(c)).unwrap_or(rest.len())
         } else {
             c.len_utf8()
         };
         let (part, after) = rest.split_at(end);
-        if !is_of_words(c) {
-            shown.push_str(part);
-        } else if is_labelled(&shown) || is_scheme_before(&shown) {
+        if is_labelled || (is_of_words(c) && is_scheme_before(&shown)) {
             shown.push_str(HIDDEN);
-        } else {
+        } else if is_of_words(c) {
             push_word(part, &mut shown);
+        } else {
+            shown.push_str(part);
         }
         rest = after;
     }
     shown
+}
+
+/// Where the value ends that `text` begins with: at the quote that `before` it
+/// is one of, else where something else begins.
+fn end_of_value(text: &str, before: Option<char>) -> usize {
+    let quote = before.filter(|c| matches!(c, '"' | '\''));
+    let is_end = |c: char| match quote {
+        Some(quote) => c == quote,
+        None => c.is_whitespace() || matches!(c, ',' | ';' | '&' | '"' | '\''),
+    };
+    let end = text.find(is_end).unwrap_or(text.len());
+    end.max(text.chars().next().map_or(0, char::len_utf8))
 }
 
 /// What tokens are made of, but for the `=` at their end: RFC 6750 section 2.1.
@@ -150,11 +168,11 @@ fn is_guid(word: &str) -> bool {
 
 /// Whether what comes next is the value of something secret: `accessToken": "`.
 fn is_labelled(before: &str) -> bool {
-    let before = before.trim_end_matches(['"', '\'', ' ', '\\']);
+    let before = before.trim_end_matches(IN_FRONT);
     let Some(label) = before.strip_suffix([':', '=']) else {
         return false;
     };
-    let label = label.trim_end_matches(['"', '\'', ' ', '\\']);
+    let label = label.trim_end_matches(IN_FRONT);
     ["token", "secret", "password", "assertion", "key", "code"]
         .iter()
         .any(|name| ends_with_ignoring_case(label, name))
@@ -212,7 +230,11 @@ mod tests {
             ),
             ("Authorization: Bearer abc".to_owned(), "Authorization: Bearer ***"),
             ("secret 0.AXoAbc123def456gh78".to_owned(), "secret ***"),
-            ("client_secret='a b'".to_owned(), "client_secret='*** b'"),
+            ("client_secret='a b'; c".to_owned(), "client_secret='***'; c"),
+            ("password: !a#b$ c".to_owned(), "password: *** c"),
+            (r#""key" = "a\"b", c"#.to_owned(), r#""key" = "***"b", c"#),
+            ("token=".to_owned(), "token="),
+            ("secret=é;x".to_owned(), "secret=***;x"),
             ("a1/b2+c3/d4/e5f6g7h8==".to_owned(), "***=="),
             (
                 "see https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47/oauth2/v2.0"
