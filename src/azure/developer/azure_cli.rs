@@ -17,8 +17,9 @@ const NAME: &str = "AzureCliCredential";
 
 #[cfg(not(windows))]
 const PROGRAMS: &[&str] = &["az"];
+/// By the installer and by pip.
 #[cfg(windows)]
-const PROGRAMS: &[&str] = &["az.cmd", "az.exe"];
+const PROGRAMS: &[&str] = &["az.cmd", "az.exe", "az.bat"];
 
 static TURN: Semaphore = Semaphore::const_new(1);
 
