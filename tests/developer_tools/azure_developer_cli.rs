@@ -124,6 +124,11 @@ async fn what_the_developer_cli_refuses_is_told_with_what_to_do() {
             ErrorKind::Unreachable,
             "connection",
         ),
+        (
+            "ERROR: Post \"https://login.microsoftonline.com/\": tls: failed to verify certificate: x509: certificate signed by unknown authority",
+            ErrorKind::Unreachable,
+            "SSL_CERT_FILE",
+        ),
         ("ERROR: panic", ErrorKind::Unavailable, "--check-status"),
     ] {
         let stub = Stub::failing("azd", 1, said);

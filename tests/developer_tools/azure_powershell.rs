@@ -137,6 +137,13 @@ async fn what_keeps_powershell_from_a_token_is_told_with_what_to_do() {
             ErrorKind::Unreachable,
             "connection",
         ),
+        (
+            1,
+            "",
+            "The SSL connection could not be established: The remote certificate is invalid",
+            ErrorKind::Unreachable,
+            "certificate authority",
+        ),
         (1, "", "a bug", ErrorKind::Unavailable, "a bug"),
         (0, "", "", ErrorKind::InvalidResponse, "nothing"),
         (

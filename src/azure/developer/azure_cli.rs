@@ -28,6 +28,7 @@ static KIND: Kind = Kind {
     title: "the Azure CLI",
     install: "install the Azure CLI (https://aka.ms/azure-cli), or give the path of az with `executable`",
     check: "see whether `az account show` works in a terminal",
+    trust: "if a proxy opens TLS here, set REQUESTS_CA_BUNDLE to a PEM file that has its certificate authority, too",
     client_id: "04b07795-8ddb-461a-bbee-02f9e1bf7b46",
     signed_out: &["az login", "az account set"],
     sign_in,

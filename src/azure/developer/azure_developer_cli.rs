@@ -30,6 +30,7 @@ static KIND: Kind = Kind {
     title: "the Azure Developer CLI",
     install: "install the Azure Developer CLI (https://aka.ms/azd), or give the path of azd with `executable`",
     check: "see whether `azd auth login --check-status` works in a terminal",
+    trust: "if a proxy opens TLS here, set SSL_CERT_FILE to a PEM file that has its certificate authority, too, or have this machine trust that",
     client_id: "04b07795-8ddb-461a-bbee-02f9e1bf7b46",
     signed_out: &["azd auth login", "not logged in"],
     sign_in,

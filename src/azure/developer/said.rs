@@ -75,12 +75,17 @@ impl Said {
                 // What the Azure CLI writes before the error that it was.
                 .filter(|line| !line.is_empty() && !line.ends_with("the traceback:"))
         };
+        let first = || lines().find(|line| !line.starts_with("WARNING"));
         let line = lines()
             .find_map(|line| line.get(line.find(CODE)?..))
-            .or_else(|| lines().find(|line| !line.starts_with("WARNING")))
+            // Python says where it was before it says what happened.
+            .or_else(|| match first()? {
+                line if line.starts_with("Traceback (most recent") => lines().last(),
+                line => Some(line),
+            })
             .or_else(|| lines().next())?;
         let line = line.split(" Trace ID:").next().unwrap_or(line);
-        let line = line.trim_end_matches(['.', ' ']);
+        let line = line.trim_end_matches(['.', ':', ' ']);
         Some(printable(&without_secrets(line)))
     }
 }
@@ -130,16 +135,19 @@ fn is_of_words(c: char) -> bool {
 }
 
 fn push_word(word: &str, shown: &mut String) {
-    if !word.contains('/') || !is_path(word) {
-        shown.push_str(if may_be_secret(word) { HIDDEN } else { word });
-        return;
-    }
-    for (at, part) in word.split('/').enumerate() {
-        if at > 0 {
-            shown.push('/');
+    // The end of a sentence is none of its last word.
+    let (word, end) = word.split_at(word.trim_end_matches('.').len());
+    if word.contains('/') && is_path(word) {
+        for (at, part) in word.split('/').enumerate() {
+            if at > 0 {
+                shown.push('/');
+            }
+            shown.push_str(if may_be_secret(part) { HIDDEN } else { part });
         }
-        shown.push_str(if may_be_secret(part) { HIDDEN } else { part });
+    } else {
+        shown.push_str(if may_be_secret(word) { HIDDEN } else { word });
     }
+    shown.push_str(end);
 }
 
 /// A path, or a URL without its scheme.
@@ -212,6 +220,11 @@ mod tests {
         );
         assert_eq!(line("WARNING: only this").unwrap(), "WARNING: only this");
         assert_eq!(
+            line("Traceback (most recent call last):\n  File \"a.py\", line 1\n    a()\nOSError: no room\n")
+                .unwrap(),
+            "OSError: no room"
+        );
+        assert_eq!(
             line("\u{1b}[31mTraceback (most recent call last)").unwrap(),
             " [31mTraceback (most recent call last)"
         );
@@ -235,6 +248,10 @@ mod tests {
             (r#""key" = "a\"b", c"#.to_owned(), r#""key" = "***"b", c"#),
             ("token=".to_owned(), "token="),
             ("secret=é;x".to_owned(), "secret=***;x"),
+            (
+                "not 72f988bf-86f1-41af-91ab-2d7cd011db47. Nor abcdefgh01234567...".to_owned(),
+                "not 72f988bf-86f1-41af-91ab-2d7cd011db47. Nor ***...",
+            ),
             ("a1/b2+c3/d4/e5f6g7h8==".to_owned(), "***=="),
             (
                 "see https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47/oauth2/v2.0"

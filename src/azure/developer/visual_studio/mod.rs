@@ -37,6 +37,7 @@ static KIND: Kind = Kind {
     title: "Visual Studio",
     install: "install Visual Studio with its Azure workload, and sign in there",
     check: "see whether Visual Studio shows an account under Tools > Options > Azure Service Authentication",
+    trust: "if a proxy opens TLS here, have this machine trust its certificate authority",
     client_id: "872cd9fa-d31f-45e0-9eab-6e460a02d1f1",
     signed_out: &["re-authenticate", "reauthenticate", "not signed in"],
     sign_in,
