@@ -67,8 +67,9 @@ fn sign_in(ask: &Ask<'_>) -> String {
 ///   [`ErrorKind::Unavailable`] and says where it was looked for.
 /// - It is run without a shell, without a terminal, in the root directory, for
 ///   [10 seconds](AzureCliCredentialBuilder::timeout) at most. Then it is
-///   killed, with all that it has started that is still in its process group;
-///   so it is when the future is dropped. Of its output 1 MiB is read at most.
+///   killed, with all that it has started that is still in its process group
+///   (on Windows only itself); so it is when the future is dropped. Of its
+///   output 1 MiB is read at most.
 /// - One `az` runs at a time in a process, since several disturb each other.
 ///   Nothing is tried again: that is left to the cache.
 /// - Audience, tenant and subscription may only have characters that mean
