@@ -74,7 +74,7 @@ AZURE_CONFIG_DIR=/proc/none check it_has_nowhere_to_write
 "$server" --for-seconds 240 >"$scratch/server.out" 2>"$scratch/server.err" &
 server_pid=$!
 trap 'kill "$server_pid" 2>/dev/null || true; wait "$server_pid" 2>/dev/null || true' EXIT
-for _ in $(seq 100); do
+for _ in $(seq 600); do
     grep -q '^# Ready' "$scratch/server.out" && break
     sleep 0.1
 done

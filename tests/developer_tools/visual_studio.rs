@@ -225,6 +225,7 @@ fn the_list_is_below_the_home_folder() {
 /// It says what to run, and /tmp may be somebody's home folder.
 #[test]
 fn t12_a_list_that_another_user_may_have_written_is_not_heeded() {
+    const NOBODY: u32 = 65_534;
     let home = Folder::new();
     let folder = home.folder(".IdentityService/AzureServiceAuth");
     let file = folder.join("tokenprovider.json");
@@ -249,7 +250,6 @@ fn t12_a_list_that_another_user_may_have_written_is_not_heeded() {
         mode(path, 0o755);
     }
     // Only root can give a file away.
-    const NOBODY: u32 = 65_534;
     for path in [&file, folder.parent().unwrap()] {
         if chown(path, Some(NOBODY), None).is_ok() {
             assert!(shown().contains("may be another user's"), "{}", shown());

@@ -80,7 +80,7 @@ impl Said {
             .find_map(|line| line.get(line.find(CODE)?..))
             // Python says where it was before it says what happened.
             .or_else(|| match first()? {
-                line if line.starts_with("Traceback (most recent") => lines().last(),
+                line if line.starts_with("Traceback (most recent") => lines().next_back(),
                 line => Some(line),
             })
             .or_else(|| lines().next())?;
