@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # AzureCliCredential against the Azure CLI itself: not installed, not signed in,
-# signed in to the embedded Azure, and with nobody to ask. It runs in a network
+# signed in to the embedded Azure, no more, and with nobody to ask. It runs in a network
 # of its own that has nothing but loopback. What is missing for that: skipped,
 # and said so.
 #
@@ -69,11 +69,12 @@ PATH=$without check it_is_not_installed
 export PATH=$venv/bin:$without
 az version --output tsv --query '"azure-cli"' | sed 's/^/azure-cli /'
 check nobody_is_signed_in
+AZURE_CONFIG_DIR=/proc/none check it_has_nowhere_to_write
 
 "$server" --for-seconds 240 >"$scratch/server.out" 2>"$scratch/server.err" &
 server_pid=$!
 trap 'kill "$server_pid" 2>/dev/null || true; wait "$server_pid" 2>/dev/null || true' EXIT
-for _ in $(seq 100); do
+for _ in $(seq 600); do
     grep -q '^# Ready' "$scratch/server.out" && break
     sleep 0.1
 done
@@ -95,6 +96,15 @@ az login --service-principal --username "$AZURE_CLIENT_ID" --password "$AZURE_CL
 check an_application_is_signed_in
 check the_tenant_is_not_there
 check the_subscription_is_not_there
+REQUESTS_CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt check the_certificate_is_not_trusted
+
+entries=$AZURE_CONFIG_DIR/service_principal_entries.json
+cp "$entries" "$scratch/entries.json"
+sed -i "s/$AZURE_CLIENT_SECRET/wrong/" "$entries"
+check the_secret_has_become_wrong
+rm "$entries"
+check the_sign_in_is_lost
+mv "$scratch/entries.json" "$entries"
 
 kill "$server_pid"
 wait "$server_pid" 2>/dev/null || true

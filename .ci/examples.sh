@@ -135,14 +135,16 @@ run "a quote that is not closed" 1 'is not closed' "${nothing[@]}" \
 run "a wrong string in the variable" 1 'AzureServicesAuthConnectionString' "${nothing[@]}" \
     AzureServicesAuthConnectionString="$wrong_string" -- "${resource[@]}"
 run "no resource" 1 'usage:' "${nothing[@]}" -- --show
-run "an option that is none" 1 'usage:' "${nothing[@]}" -- "$secret_string"
+run "an option that is none" 1 'argument 1' "${nothing[@]}" -- "$secret_string"
+run "an option without its value" 1 '--resource wants a value' "${nothing[@]}" -- --resource --show
 
 program=doctor
 one_line=no
 run "nothing configured" 1 'finds nothing that works' "${nothing[@]}" -- "${resource[@]}"
-run "an application in the environment" 0 'takes EnvironmentCredential' PATH=/nowhere -- "${resource[@]}"
-run "a managed identity" 0 'takes ManagedIdentityCredential' "${machine[@]}" PATH=/nowhere -- "${resource[@]}"
-run "a wrong secret in the environment" 1 'stops at EnvironmentCredential' "${nothing[@]}" \
+run "an application in the environment" 0 'DefaultAzureCredential takes ClientSecretCredential' PATH=/nowhere -- "${resource[@]}"
+run "what TokenProvider takes meanwhile" 0 'TokenProvider takes ManagedIdentityCredential' PATH=/nowhere -- "${resource[@]}"
+run "a managed identity" 0 'DefaultAzureCredential takes ManagedIdentityCredential' "${machine[@]}" PATH=/nowhere -- "${resource[@]}"
+run "a wrong secret in the environment" 1 'DefaultAzureCredential stops at ClientSecretCredential' "${nothing[@]}" \
     AZURE_TENANT_ID="$AZURE_TENANT_ID" AZURE_CLIENT_ID="$AZURE_CLIENT_ID" AZURE_CLIENT_SECRET=wrong \
     -- "${resource[@]}"
 run "a string" 0 'selects an application with a secret' "${nothing[@]}" \
@@ -151,6 +153,8 @@ run "a string in the variable" 0 'finds nothing that works' "${nothing[@]}" \
     AzureServicesAuthConnectionString="$secret_string" -- "${resource[@]}"
 run "a string that selects nothing" 1 'given without AppId' "${nothing[@]}" \
     -- --connection-string "$wrong_string"
+run "a selection that is none" 1 'AZURE_TOKEN_CREDENTIALS is "devv"' "${nothing[@]}" \
+    AZURE_TOKEN_CREDENTIALS=devv -- "${resource[@]}"
 run "an option that is none" 1 'usage:' "${nothing[@]}" -- "$secret_string"
 
 [ "$failures" = 0 ] || exit 1

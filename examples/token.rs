@@ -166,10 +166,15 @@ impl Arguments {
     /// a connection string.
     fn parse(mut given: impl Iterator<Item = OsString>) -> Result<Option<Self>, String> {
         let (mut resource, mut connection_string, mut tenant, mut show) = (None, None, None, false);
+        let mut at = 0;
         while let Some(name) = given.next() {
+            at += 1;
             let mut value = |option: &str| {
+                at += 1;
                 let value = given.next().and_then(|value| value.into_string().ok());
-                value.ok_or_else(|| format!("{option} wants a value that is text; {USAGE}"))
+                value
+                    .filter(|value| !value.starts_with("--"))
+                    .ok_or_else(|| format!("{option} wants a value; {USAGE}"))
             };
             match name.to_str().unwrap_or_default() {
                 "--help" | "-h" => return Ok(None),
@@ -180,7 +185,7 @@ impl Arguments {
                     tenant = Some(id.map_err(|error| error.to_string())?);
                 }
                 "--show" => show = true,
-                _ => return Err(format!("there is an argument that is no option; {USAGE}")),
+                _ => return Err(format!("argument {at} is none of the options; {USAGE}")),
             }
         }
         Ok(Some(Self {

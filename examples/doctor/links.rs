@@ -4,19 +4,17 @@ use std::time::Duration;
 
 use tower_bearer::azure::{
     AzureCliCredential, AzureDeveloperCliCredential, AzurePowerShellCredential,
-    EnvironmentCredential, ManagedIdentityCredential, ManagedIdentityId, VisualStudioCredential,
-    WorkloadIdentityCredential,
+    DefaultAzureCredential, EnvironmentCredential, ManagedIdentityCredential, ManagedIdentityId,
+    TokenProvider, VisualStudioCredential, WorkloadIdentityCredential,
 };
 use tower_bearer::{
-    AccessToken, Credential, Error, ErrorKind, Runtime as _, SharedCredential, TokenRequest,
-    TokioRuntime,
+    AccessToken, Credential, Error, Runtime as _, SharedCredential, TokenRequest, TokioRuntime,
 };
 
 /// A credential, or why there is none.
 pub(crate) struct Link {
     name: &'static str,
     credential: Result<SharedCredential, Error>,
-    is_developer_tool: bool,
 }
 
 /// What came of asking one.
@@ -24,7 +22,6 @@ pub(crate) struct Finding {
     pub(crate) name: &'static str,
     pub(crate) took: Duration,
     pub(crate) outcome: Result<AccessToken, Error>,
-    is_developer_tool: bool,
 }
 
 impl Link {
@@ -32,15 +29,18 @@ impl Link {
         Self {
             name,
             credential: credential.map(SharedCredential::new),
-            is_developer_tool: false,
         }
     }
 
-    fn tool<C: Credential>(name: &'static str, credential: Result<C, Error>) -> Self {
-        Self {
-            is_developer_tool: true,
-            ..Self::new(name, credential)
-        }
+    /// What looks for an identity by itself.
+    pub(crate) fn chains() -> [Self; 2] {
+        // A string that is blank says to look, whatever the variable says.
+        let provider =
+            TokenProvider::from_connection_string("").map(|found| found.credential().clone());
+        [
+            Self::new("TokenProvider", provider),
+            Self::new("DefaultAzureCredential", DefaultAzureCredential::new()),
+        ]
     }
 
     /// Those of the default chain, in its order.
@@ -52,13 +52,13 @@ impl Link {
                 WorkloadIdentityCredential::from_env(),
             ),
             Self::new("ManagedIdentityCredential", managed_identity()),
-            Self::tool("VisualStudioCredential", VisualStudioCredential::new()),
-            Self::tool("AzureCliCredential", AzureCliCredential::new()),
-            Self::tool(
+            Self::new("VisualStudioCredential", VisualStudioCredential::new()),
+            Self::new("AzureCliCredential", AzureCliCredential::new()),
+            Self::new(
                 "AzureDeveloperCliCredential",
                 AzureDeveloperCliCredential::new(),
             ),
-            Self::tool(
+            Self::new(
                 "AzurePowerShellCredential",
                 AzurePowerShellCredential::new(),
             ),
@@ -76,7 +76,6 @@ impl Link {
             name: self.name,
             took: clock.now().monotonic.saturating_sub(started),
             outcome,
-            is_developer_tool: self.is_developer_tool,
         }
     }
 }
@@ -95,14 +94,5 @@ fn managed_identity() -> Result<ManagedIdentityCredential, Error> {
 impl Finding {
     pub(crate) fn works(&self) -> bool {
         self.outcome.is_ok()
-    }
-
-    /// Whether a chain goes on to its next credential after this.
-    pub(crate) fn lets_a_chain_go_on(&self) -> bool {
-        match self.outcome.as_ref().map_err(Error::kind) {
-            Ok(_) | Err(ErrorKind::Rejected) => false,
-            Err(ErrorKind::Unavailable) => true,
-            Err(_) => self.is_developer_tool,
-        }
     }
 }

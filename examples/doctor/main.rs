@@ -28,7 +28,7 @@ use std::process::ExitCode;
 use tower_bearer::TokenRequest;
 use tower_bearer::azure::{ConnectionString, TokenProvider};
 
-use links::{Finding, Link};
+use links::Link;
 
 const USAGE: &str = "\
 usage: doctor [options]
@@ -74,25 +74,30 @@ async fn examine(arguments: &Arguments) -> bool {
         .connection_string
         .clone()
         .map(|string| ("the string", string));
-    let string = given.or_else(|| Some(("the variable", std::env::var(VARIABLE).ok()?)));
+    let string = given.or_else(|| Some((VARIABLE, std::env::var(VARIABLE).ok()?)));
     let mut works = false;
     if let Some((place, string)) = string.filter(|(_, string)| !string.trim().is_empty()) {
         print!("{place} {}", ConnectionString::explain(&string));
         println!();
-        works = try_string(&string, &request).await;
+        // If it cannot be used, that has been told.
+        if ConnectionString::parse(&string).is_ok() {
+            works = try_string(&string, &request).await;
+        }
         if arguments.connection_string.is_some() {
             return works;
         }
         println!("without {place}:\n");
     }
-    let mut findings = Vec::new();
     for link in Link::all() {
         let finding = link.ask(&request).await;
         report::print(&finding);
-        findings.push(finding);
+        works |= finding.works();
     }
-    report::print_conclusion(&findings);
-    works || findings.iter().any(Finding::works)
+    println!();
+    for chain in Link::chains() {
+        report::print_conclusion(&chain.ask(&request).await);
+    }
+    works
 }
 
 /// Asks the identity that a connection string selects.
@@ -119,10 +124,15 @@ impl Arguments {
             resource: "https://management.azure.com/".to_owned(),
             connection_string: None,
         };
+        let mut at = 0;
         while let Some(name) = given.next() {
+            at += 1;
             let mut value = |option: &str| {
+                at += 1;
                 let value = given.next().and_then(|value| value.into_string().ok());
-                value.ok_or_else(|| format!("{option} wants a value that is text"))
+                value
+                    .filter(|value| !value.starts_with("--"))
+                    .ok_or_else(|| format!("{option} wants a value"))
             };
             match name.to_str().unwrap_or_default() {
                 "--help" | "-h" => return Ok(None),
@@ -130,7 +140,7 @@ impl Arguments {
                 "--connection-string" => {
                     arguments.connection_string = Some(value("--connection-string")?);
                 }
-                _ => return Err("there is an argument that is no option".to_owned()),
+                _ => return Err(format!("argument {at} is none of the options")),
             }
         }
         Ok(Some(arguments))

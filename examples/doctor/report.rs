@@ -4,6 +4,9 @@ use tower_bearer::ErrorKind;
 
 use crate::links::Finding;
 
+/// Of a terminal that nobody has made wider.
+const COLUMNS: usize = 80;
+
 /// A row, and below it why and what to do.
 pub(crate) fn print(finding: &Finding) {
     let took = finding.took.as_secs_f64();
@@ -25,43 +28,70 @@ pub(crate) fn print(finding: &Finding) {
         Ok(token) => {
             // A chain tells which of its credentials it was.
             if token.credential() != finding.name {
-                println!("    by:  {}", token.credential());
+                print_below("by:", token.credential());
             }
-            println!("    as:  {}", token.principal());
+            print_below("as:", &token.principal().to_string());
         }
         Err(error) => {
-            println!("    why: {}", error.message());
+            if let Some(by) = error.credential().filter(|by| *by != finding.name) {
+                print_below("by:", by);
+            }
+            print_below("why:", error.message());
             for attempt in error.attempts() {
-                println!("         - {attempt}");
+                print_below("", &format!("- {attempt}"));
             }
             if let Some(advice) = error.advice() {
-                println!("    do:  {advice}");
+                print_below("do:", advice);
             }
         }
     }
 }
 
-/// Which of them a chain takes.
-pub(crate) fn print_conclusion(findings: &[Finding]) {
-    println!();
-    if std::env::var_os("AZURE_TOKEN_CREDENTIALS").is_some_and(|value| !value.is_empty()) {
-        println!(
-            "AZURE_TOKEN_CREDENTIALS is set: DefaultAzureCredential has no others than it says."
-        );
-        return;
-    }
-    match findings
-        .iter()
-        .find(|finding| !finding.lets_a_chain_go_on())
-    {
-        Some(finding) if finding.works() => {
-            println!("DefaultAzureCredential takes {}.", finding.name);
+/// Which identity a chain has, which was asked for a token.
+pub(crate) fn print_conclusion(chain: &Finding) {
+    let name = chain.name;
+    match &chain.outcome {
+        Ok(token) => println!("{name} takes {}.", token.credential()),
+        Err(error) if error.kind() == ErrorKind::Unavailable => {
+            println!("{name} finds nothing that works.");
         }
-        Some(finding) => println!(
-            "DefaultAzureCredential stops at {}: mend what is wrong with it, or take its \
-             settings away.",
-            finding.name
-        ),
-        None => println!("DefaultAzureCredential finds nothing that works."),
+        Err(error) => {
+            let last = error.attempts().last().map_or(error, |last| last.error());
+            match last.credential().filter(|last| *last != name) {
+                Some(last) => {
+                    println!("{name} stops at {last}:");
+                    println!("    mend what is wrong with it, or take its settings away.");
+                }
+                None => {
+                    println!("{name} cannot be had:");
+                    print_below("why:", error.message());
+                    print_below("do:", error.advice().unwrap_or_default());
+                }
+            }
+        }
     }
+}
+
+/// In lines that fit, each begun below where `text` begins. What somebody may
+/// copy is left whole: a word, and a command between backticks.
+fn print_below(label: &str, text: &str) {
+    const INDENT: usize = 9;
+    let mut line = format!("    {label:<5}");
+    let mut is_command = false;
+    let mut is_first = true;
+    for word in text.split_whitespace() {
+        let fits = line.chars().count() + 1 + word.chars().count() <= COLUMNS;
+        if !is_first && !fits && !is_command {
+            println!("{line}");
+            line = " ".repeat(INDENT);
+            is_first = true;
+        }
+        if !is_first {
+            line.push(' ');
+        }
+        line.push_str(word);
+        is_first = false;
+        is_command ^= word.matches('`').count() % 2 == 1;
+    }
+    println!("{line}");
 }

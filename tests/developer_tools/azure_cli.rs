@@ -259,6 +259,36 @@ async fn what_may_pass_is_told_from_what_does_not() {
     }
 }
 
+/// As version 2.91 says it.
+#[tokio::test]
+async fn a_proxy_that_opens_tls_is_told_from_a_network_that_is_down() {
+    let said = "ERROR: HTTPSConnectionPool(host='login.microsoftonline.com', port=443): Max retries \
+                exceeded with url: / (Caused by SSLError(SSLCertVerificationError(1, '[SSL: \
+                CERTIFICATE_VERIFY_FAILED] certificate verify failed: unable to get local issuer \
+                certificate (_ssl.c:1006)')))\nCertificate verification failed.\n";
+    let stub = Stub::failing("az", 1, said);
+    let error = error_of(&az(&stub)).await;
+    assert_says(
+        &error,
+        ErrorKind::Unreachable,
+        &["does not trust", "REQUESTS_CA_BUNDLE"],
+    );
+}
+
+/// Where it may not write below the home folder, as in many containers.
+#[tokio::test]
+async fn of_a_traceback_the_last_line_is_told() {
+    let said = "Traceback (most recent call last):\n  File \"/opt/az/cli.py\", line 30, in <module>\n    \
+                az_cli = get_default_cli()\nPermissionError: [Errno 13] Permission denied: '/.azure'\n";
+    let stub = Stub::failing("az", 1, said);
+    let error = error_of(&az(&stub)).await;
+    assert_says(
+        &error,
+        ErrorKind::Unavailable,
+        &["PermissionError: [Errno 13] Permission denied: '/.azure'"],
+    );
+}
+
 #[tokio::test]
 async fn a_tool_that_is_not_installed_behind_its_name_is_not_available() {
     for (code, said) in [

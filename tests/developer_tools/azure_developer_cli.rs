@@ -75,6 +75,8 @@ async fn the_errors_of_every_version_are_read() {
         ),
         format!("{{\"type\":\"consoleMessage\",\"data\":{{\"message\":\"\"}}}}\n{TEXT}"),
         format!(r#"{{"error":{{"code":"auth"}},"message":"{TEXT}","suggestion":"sign in"}}"#),
+        format!("{{\n  \"error\": \"{TEXT}\",\n  \"links\": [\n    {{}}\n  ]\n}}\n"),
+        format!("{{\"error\": \"{TEXT}\"}} {{cut off"),
         TEXT.to_owned(),
     ] {
         for redirected in [">&2", ""] {
@@ -121,6 +123,11 @@ async fn what_the_developer_cli_refuses_is_told_with_what_to_do() {
             "ERROR: dial tcp: lookup login.microsoftonline.com: no such host",
             ErrorKind::Unreachable,
             "connection",
+        ),
+        (
+            "ERROR: Post \"https://login.microsoftonline.com/\": tls: failed to verify certificate: x509: certificate signed by unknown authority",
+            ErrorKind::Unreachable,
+            "SSL_CERT_FILE",
         ),
         ("ERROR: panic", ErrorKind::Unavailable, "--check-status"),
     ] {

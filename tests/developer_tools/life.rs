@@ -1,9 +1,13 @@
 //! How a tool is run, for how long, and what is left of it.
 
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tower_bearer::azure::{AzureCliCredential, AzureDeveloperCliCredential};
+use tower_bearer::azure::{
+    AzureCliCredential, AzureDeveloperCliCredential, VisualStudioCredential,
+};
 use tower_bearer::{Credential as _, ErrorKind, TokenCache};
 
 use super::tool_stub::{Folder, Stub, eventually, write_stub};
@@ -55,6 +59,34 @@ async fn r50_a_tool_that_hangs_is_killed_with_all_that_it_started() {
         ErrorKind::Timeout,
         &["did not end within 10 s", "az account show"],
     );
+    is_gone(&leader).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn r50_a_program_of_visual_studio_has_half_a_minute() {
+    let stub = Stub::new("provider.exe", HANGS);
+    let list = stub.folder.write(
+        "tokenprovider.json",
+        format!(
+            r#"{{"TokenProviders":[{{"Path":"{}","Preference":1}}]}}"#,
+            stub.path.display()
+        ),
+    );
+    let credential = VisualStudioCredential::builder().token_provider_file(list);
+    let credential = credential.build().unwrap();
+    let clock = Clock::new();
+    let asked = request().with_runtime(Arc::new(clock.clone()));
+    let asking = tokio::spawn(async move { credential.token(&asked).await });
+    let leader = hangs(&stub).await;
+    clock.advance(Duration::from_millis(29_999));
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!asking.is_finished() && is_there(&leader));
+    clock.advance(Duration::from_millis(1));
+    let error = asking.await.unwrap().unwrap_err();
+    assert_says(&error, ErrorKind::Timeout, &["did not end within 30 s"]);
     is_gone(&leader).await;
 }
 
@@ -139,9 +171,7 @@ async fn what_a_tool_has_detached_from_itself_goes_on() {
     token_of(&az(&stub)).await;
     let detached = stub.folder.read("detached");
     assert!(is_there(detached.trim()));
-    let kill = std::process::Command::new("kill")
-        .arg(detached.trim())
-        .status();
+    let kill = Command::new("kill").arg(detached.trim()).status();
     assert!(kill.unwrap().success());
 }
 
@@ -203,15 +233,14 @@ async fn i8_a_turn_is_waited_for_no_longer_than_the_limit() {
 }
 
 #[tokio::test]
-async fn t12_a_tool_works_where_nothing_is_planted_and_waits_for_no_input() {
+async fn t12_a_tool_works_where_nothing_is_planted() {
     let stub = Stub::new(
         "az",
-        "pwd >\"$here/cwd\"\nenv >\"$here/env\"\nread line && echo \"$line\" >\"$here/input\"\ncat \"$here/stdout\"",
+        "pwd >\"$here/cwd\"\nenv >\"$here/env\"\ncat \"$here/stdout\"",
     );
     stub.folder.write("stdout", cli_answer("t0k3n"));
     token_of(&az(&stub)).await;
     assert_eq!(stub.folder.read("cwd"), "/\n");
-    assert!(!stub.folder.at("input").exists());
     let environment = stub.folder.read("env");
     for line in [
         "AZURE_CORE_NO_COLOR=true",
@@ -222,6 +251,32 @@ async fn t12_a_tool_works_where_nothing_is_planted_and_waits_for_no_input() {
     }
     // What it needs to find its own files and the way out.
     assert!(environment.contains("\nPATH=") || environment.starts_with("PATH="));
+}
+
+/// Its own test may have no input either, which would show nothing.
+#[test]
+fn a_tool_reads_nothing_of_the_input_of_its_program() {
+    let mut program = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "life::it_reads_nothing", "--ignored"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = program.stdin.take().unwrap();
+    input.write_all(b"for the program\n").unwrap();
+    let output = program.wait_with_output().unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(shown.contains("1 passed"), "{shown}");
+}
+
+#[tokio::test]
+#[ignore = "run by a_tool_reads_nothing_of_the_input_of_its_program"]
+async fn it_reads_nothing() {
+    let script = "head -c 1 >\"$here/input\"\ncat \"$here/stdout\"";
+    let stub = Stub::new("az", script);
+    stub.folder.write("stdout", cli_answer("t0k3n"));
+    token_of(&az(&stub)).await;
+    assert_eq!(stub.folder.read("input"), "");
 }
 
 #[test]

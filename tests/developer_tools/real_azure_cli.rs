@@ -51,6 +51,17 @@ async fn nobody_is_signed_in() {
 
 #[tokio::test]
 #[ignore = "run by .ci/azure_cli.sh"]
+async fn it_has_nowhere_to_write() {
+    let error = error_of(VAULT).await;
+    assert_says(
+        &error,
+        ErrorKind::Unavailable,
+        &["Error: [Errno", "az account show"],
+    );
+}
+
+#[tokio::test]
+#[ignore = "run by .ci/azure_cli.sh"]
 async fn an_application_is_signed_in() {
     let credential = credential();
     let token = credential.token(&TokenRequest::new(VAULT)).await.unwrap();
@@ -93,6 +104,37 @@ async fn the_subscription_is_not_there() {
         .unwrap_err();
     println!("{:?}: {error}", error.kind());
     assert_says(&error, ErrorKind::Configuration, &["az account list"]);
+}
+
+#[tokio::test]
+#[ignore = "run by .ci/azure_cli.sh"]
+async fn the_certificate_is_not_trusted() {
+    let error = error_of("https://storage.azure.com").await;
+    assert_says(
+        &error,
+        ErrorKind::Unreachable,
+        &["does not trust", "REQUESTS_CA_BUNDLE"],
+    );
+}
+
+#[tokio::test]
+#[ignore = "run by .ci/azure_cli.sh"]
+async fn the_secret_has_become_wrong() {
+    let error = error_of("https://storage.azure.com").await;
+    assert_says(&error, ErrorKind::Rejected, &["the client secret is wrong"]);
+    assert_eq!(error.aadsts_codes(), [7_000_215]);
+    assert!(error.correlation_id().is_some());
+}
+
+#[tokio::test]
+#[ignore = "run by .ci/azure_cli.sh"]
+async fn the_sign_in_is_lost() {
+    let error = error_of("https://storage.azure.com").await;
+    assert_says(
+        &error,
+        ErrorKind::Unavailable,
+        &[&variable("AZURE_CLIENT_ID"), "run `az login --scope"],
+    );
 }
 
 #[tokio::test]

@@ -1,14 +1,16 @@
 //! Where a tool is looked for, and where not.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
-use tower_bearer::ErrorKind;
 use tower_bearer::azure::{AzureCliCredential, AzureDeveloperCliCredential};
+use tower_bearer::{Credential as _, ErrorKind};
 
 use super::loopback::in_own_process;
-use super::tool_stub::{Folder, Stub, write_stub};
-use super::{assert_says, cli_answer, error_of, token_of};
+use super::tool_stub::{Folder, Stub, eventually, write_stub};
+use super::{Clock, assert_says, az, cli_answer, error_of, request, token_of};
 
 /// What stubs and the tests themselves need.
 const SYSTEM: &str = "/usr/bin:/bin";
@@ -39,7 +41,14 @@ fn t12_nothing_is_run_from_where_anybody_could_have_put_it() {
     let open_file = plant(&folder, "planted-open-file");
     mode(&Path::new(&open_file).join("az"), 0o777);
     let linked = folder.folder("planted-link");
-    std::os::unix::fs::symlink(Path::new(&open).join("az"), linked.join("az")).unwrap();
+    symlink(Path::new(&open).join("az"), linked.join("az")).unwrap();
+    // On the way there are links that anybody may turn to somewhere else.
+    let closed = plant(&folder, "planted-closed");
+    symlink(&closed, folder.at("open-parent/link")).unwrap();
+    let by_open_link = folder.at("open-parent/link");
+    let twice_linked = folder.folder("planted-twice-linked");
+    symlink(by_open_link.join("az"), twice_linked.join("az")).unwrap();
+    let (by_open_link, twice_linked) = (by_open_link.display(), twice_linked.display());
     let not_executable = plant(&folder, "planted-not-executable");
     mode(&Path::new(&not_executable).join("az"), 0o644);
     std::fs::create_dir(folder.folder("planted-directory").join("az")).unwrap();
@@ -48,7 +57,7 @@ fn t12_nothing_is_run_from_where_anybody_could_have_put_it() {
     let linked = linked.to_str().unwrap();
     let directory = folder.at("planted-directory");
     let path = format!(
-        ":.:./:{relative}:{open}:{sticky}:{below_open}:{open_file}:{linked}:{not_executable}:{}:{good}:{SYSTEM}:",
+        ":.:./:{relative}:{open}:{sticky}:{below_open}:{open_file}:{linked}:{by_open_link}:{twice_linked}:{not_executable}:{}:{good}:{SYSTEM}:",
         directory.display(),
         relative = "../planted-in-cwd",
     );
@@ -98,6 +107,60 @@ fn the_directory_of_the_cli_comes_before_the_path() {
 async fn the_first_is_run() {
     let credential = AzureCliCredential::new().unwrap();
     assert_eq!(token_of(&credential).await.secret(), "first");
+}
+
+#[test]
+fn what_was_found_is_kept_until_it_is_gone() {
+    let folder = Folder::new();
+    let (first, second) = (plant(&folder, "first"), plant(&folder, "second"));
+    let path = format!("{first}:{second}:{SYSTEM}");
+    in_own_process(
+        "search::the_first_is_run_until_it_is_gone",
+        &[("PATH", &path), ("FIRST", &first)],
+    );
+}
+
+#[tokio::test]
+#[ignore = "run by what_was_found_is_kept_until_it_is_gone"]
+async fn the_first_is_run_until_it_is_gone() {
+    let first = Path::new(&std::env::var("FIRST").unwrap()).join("az");
+    let credential = AzureCliCredential::new().unwrap();
+    assert_eq!(token_of(&credential).await.secret(), "first");
+    std::fs::rename(&first, first.with_extension("away")).unwrap();
+    assert_eq!(token_of(&credential).await.secret(), "second");
+    std::fs::rename(first.with_extension("away"), &first).unwrap();
+    assert_eq!(token_of(&credential).await.secret(), "second");
+}
+
+#[test]
+fn i8_a_disk_that_does_not_answer_is_not_waited_for() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        // Whoever reads a file has to wait for this.
+        let (answer, disk) = std::sync::mpsc::channel::<()>();
+        let reading = tokio::task::spawn_blocking(move || disk.recv());
+        let credential = az(&Stub::printing("az", cli_answer("t0k3n")));
+        let clock = Clock::new();
+        let asked = request().with_runtime(Arc::new(clock.clone()));
+        let asking = tokio::spawn(async move { credential.token(&asked).await });
+        eventually(|| {
+            clock.advance(Duration::from_secs(1));
+            asking.is_finished().then_some(())
+        })
+        .await;
+        let error = asking.await.unwrap().unwrap_err();
+        assert_says(
+            &error,
+            ErrorKind::Timeout,
+            &["the disk did not answer within 10 s"],
+        );
+        drop(answer);
+        assert!(reading.await.unwrap().is_err());
+    });
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! Visual Studio's list of token providers, and what becomes of their answers
 //! and errors.
 
-use std::path::PathBuf;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
 
 use tower_bearer::azure::VisualStudioCredential;
 use tower_bearer::{Claims, Credential as _, ErrorKind, PrincipalType, TenantId};
@@ -212,11 +213,50 @@ fn the_list_is_below_the_home_folder() {
         of_local.contains(&format!("{local_path}/{below}")),
         "{of_local}"
     );
-    let of_none = shown(&[("HOME", ""), ("LOCALAPPDATA", "")]);
-    assert!(
-        of_none.contains("neither LOCALAPPDATA nor HOME"),
-        "{of_none}"
-    );
+    for nothing in ["", ".", "relative"] {
+        let of_none = shown(&[("HOME", nothing), ("LOCALAPPDATA", nothing)]);
+        assert!(
+            of_none.contains("neither LOCALAPPDATA nor HOME"),
+            "{of_none}"
+        );
+    }
+}
+
+/// It says what to run, and /tmp may be somebody's home folder.
+#[test]
+fn t12_a_list_that_another_user_may_have_written_is_not_heeded() {
+    const NOBODY: u32 = 65_534;
+    let home = Folder::new();
+    let folder = home.folder(".IdentityService/AzureServiceAuth");
+    let file = folder.join("tokenprovider.json");
+    std::fs::write(&file, r#"{"TokenProviders":[]}"#).unwrap();
+    let shown = || {
+        let variables = [
+            ("HOME", home.path().to_str().unwrap()),
+            ("LOCALAPPDATA", ""),
+        ];
+        let output = in_own_process("visual_studio::the_list_is_looked_for", &variables);
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let mode = |path: &Path, mode| {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    };
+    mode(&file, 0o600);
+    assert!(shown().contains("lists no token providers"), "{}", shown());
+
+    for path in [&file, &folder] {
+        mode(path, 0o777);
+        assert!(shown().contains("may be another user's"), "{}", shown());
+        mode(path, 0o755);
+    }
+    // Only root can give a file away.
+    for path in [&file, folder.parent().unwrap()] {
+        if chown(path, Some(NOBODY), None).is_ok() {
+            assert!(shown().contains("may be another user's"), "{}", shown());
+            chown(path, Some(0), None).unwrap();
+        }
+    }
+    assert!(shown().contains("lists no token providers"), "{}", shown());
 }
 
 #[tokio::test]

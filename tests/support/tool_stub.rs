@@ -74,12 +74,18 @@ impl Drop for Folder {
 
 /// Waits for what will be there at some time, however slow the machine is.
 pub async fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
-    loop {
-        if let Some(found) = look() {
-            return found;
+    /// So that what never comes is a test that fails, not one that hangs.
+    const LIMIT: Duration = Duration::from_secs(60);
+    let looking = async {
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    };
+    let found = tokio::time::timeout(LIMIT, looking).await;
+    found.expect("what is waited for does not come")
 }
 
 /// A tool that does what a script says.

@@ -17,8 +17,9 @@ const NAME: &str = "AzureCliCredential";
 
 #[cfg(not(windows))]
 const PROGRAMS: &[&str] = &["az"];
+/// By the installer and by pip.
 #[cfg(windows)]
-const PROGRAMS: &[&str] = &["az.cmd", "az.exe"];
+const PROGRAMS: &[&str] = &["az.cmd", "az.exe", "az.bat"];
 
 static TURN: Semaphore = Semaphore::const_new(1);
 
@@ -27,6 +28,7 @@ static KIND: Kind = Kind {
     title: "the Azure CLI",
     install: "install the Azure CLI (https://aka.ms/azure-cli), or give the path of az with `executable`",
     check: "see whether `az account show` works in a terminal",
+    trust: "if a proxy opens TLS here, set REQUESTS_CA_BUNDLE to a PEM file that has its certificate authority, too",
     client_id: "04b07795-8ddb-461a-bbee-02f9e1bf7b46",
     signed_out: &["az login", "az account set"],
     sign_in,
@@ -65,8 +67,9 @@ fn sign_in(ask: &Ask<'_>) -> String {
 ///   [`ErrorKind::Unavailable`] and says where it was looked for.
 /// - It is run without a shell, without a terminal, in the root directory, for
 ///   [10 seconds](AzureCliCredentialBuilder::timeout) at most. Then it is
-///   killed, with all that it has started that is still in its process group;
-///   so it is when the future is dropped. Of its output 1 MiB is read at most.
+///   killed, with all that it has started that is still in its process group
+///   (on Windows only itself); so it is when the future is dropped. Of its
+///   output 1 MiB is read at most.
 /// - One `az` runs at a time in a process, since several disturb each other.
 ///   Nothing is tried again: that is left to the cache.
 /// - Audience, tenant and subscription may only have characters that mean

@@ -30,6 +30,7 @@ static KIND: Kind = Kind {
     title: "the Azure Developer CLI",
     install: "install the Azure Developer CLI (https://aka.ms/azd), or give the path of azd with `executable`",
     check: "see whether `azd auth login --check-status` works in a terminal",
+    trust: "if a proxy opens TLS here, set SSL_CERT_FILE to a PEM file that has its certificate authority, too, or have this machine trust that",
     client_id: "04b07795-8ddb-461a-bbee-02f9e1bf7b46",
     signed_out: &["azd auth login", "not logged in"],
     sign_in,
@@ -133,16 +134,28 @@ fn explain(said: &Said, ask: &Ask<'_>) -> Option<Error> {
 }
 
 /// What it says in place of a token. Its versions put that into JSON in
-/// different ways, on either stream, one object a line.
+/// different ways, on either stream, each object on a line of its own or on
+/// several.
 fn said(output: &Output) -> Said {
     let mut text = zeroize::Zeroizing::new(String::new());
     for stream in [&output.stderr, &output.stdout] {
-        for line in stream.split(|b| *b == b'\n').map(<[u8]>::trim_ascii) {
-            match serde_json::from_slice::<Report>(line) {
-                Ok(report) if line.starts_with(b"{") => report.add_to(&mut text),
-                _ => text.push_str(&String::from_utf8_lossy(line)),
-            }
+        let mut rest = stream.trim_ascii();
+        while !rest.is_empty() {
+            let mut objects = serde_json::Deserializer::from_slice(rest).into_iter::<Report>();
+            let read = match objects.next() {
+                Some(Ok(report)) if rest.starts_with(b"{") => {
+                    report.add_to(&mut text);
+                    objects.byte_offset()
+                }
+                _ => {
+                    let end = rest.iter().position(|b| *b == b'\n');
+                    let line = &rest[..end.unwrap_or(rest.len())];
+                    text.push_str(&String::from_utf8_lossy(line));
+                    line.len()
+                }
+            };
             text.push('\n');
+            rest = rest[read..].trim_ascii_start();
         }
     }
     Said::new(&text)

@@ -34,6 +34,7 @@ static KIND: Kind = Kind {
     title: "Azure PowerShell",
     install: "install PowerShell 7 (https://aka.ms/powershell) and the module Az.Accounts, or give the path of pwsh with `executable`",
     check: "see whether `Get-AzContext` shows an account in PowerShell",
+    trust: "if a proxy opens TLS here, have this machine trust its certificate authority",
     client_id: "1950a258-227b-4e31-a9cf-717495945fc2",
     signed_out: &["connect-azaccount"],
     sign_in,
@@ -41,7 +42,15 @@ static KIND: Kind = Kind {
 };
 
 fn sign_in(ask: &Ask<'_>) -> String {
-    super::run("Connect-AzAccount", ask, "-TenantId", "-AuthScope")
+    // It makes a scope of the resource itself.
+    let tenant = match &ask.tenant {
+        Some(tenant) => format!(" -TenantId {tenant}"),
+        None => String::new(),
+    };
+    format!(
+        "run `Connect-AzAccount{tenant} -AuthScope {}`",
+        ask.resource
+    )
 }
 
 /// Gets tokens from Azure PowerShell, in which a developer has signed in with

@@ -182,30 +182,53 @@ pub(super) fn is_executable(path: &Path) -> bool {
 }
 
 /// Whether any user may change what lies at `path` or put something else there:
-/// by the file, its directory, or one that they are in, of the path itself and
-/// of where links lead.
+/// by the file, or by a directory on the way to it, of the path itself and of
+/// where links lead.
 #[cfg(unix)]
-fn is_open_to_all(path: &Path) -> bool {
+pub(super) fn is_open_to_all(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
 
+    /// As many as Linux follows.
+    const MAX_LINKS: usize = 40;
     const OTHERS_WRITE: u32 = 0o002;
     const STICKY: u32 = 0o1000;
-    let mode = |path: &Path| Some(path.metadata().ok()?.permissions().mode());
-    let directory_is_open = |file: &Path| {
-        let Some(directory) = file.parent().and_then(|parent| parent.canonicalize().ok()) else {
-            return true;
-        };
-        // In /tmp anybody may add a name, but only its owner change it.
-        directory.ancestors().enumerate().any(|(above, directory)| {
-            mode(directory)
-                .is_none_or(|mode| mode & OTHERS_WRITE != 0 && (above == 0 || mode & STICKY == 0))
+    let is_open = |path: &Path, may_be_sticky: bool| {
+        path.metadata().map_or(true, |file| {
+            let mode = file.permissions().mode();
+            mode & OTHERS_WRITE != 0 && !(may_be_sticky && mode & STICKY != 0)
         })
     };
-    mode(path).is_none_or(|mode| mode & OTHERS_WRITE != 0)
-        || directory_is_open(path)
-        || path
-            .canonicalize()
-            .map_or(true, |file| directory_is_open(&file))
+    let steps = |path: &Path| {
+        let steps = path.components().rev();
+        steps
+            .map(|step| step.as_os_str().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let mut here = PathBuf::from("/");
+    let mut ahead = steps(path);
+    let mut links = 0;
+    while let Some(step) = ahead.pop() {
+        if step == ".." {
+            here.pop();
+            continue;
+        }
+        // In /tmp anybody may add a name, but only its owner change it.
+        if is_open(&here, !ahead.is_empty()) {
+            return true;
+        }
+        let next = here.join(step);
+        match next.read_link() {
+            Ok(target) => {
+                links += 1;
+                if links > MAX_LINKS {
+                    return true;
+                }
+                ahead.extend(steps(&target));
+            }
+            Err(_) => here = next,
+        }
+    }
+    is_open(&here, false)
 }
 
 #[cfg(not(unix))]

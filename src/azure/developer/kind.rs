@@ -23,6 +23,9 @@ pub(super) struct Kind {
     pub(super) install: &'static str,
     /// How a developer finds out whether it works.
     pub(super) check: &'static str,
+    /// How to have it trust a certificate authority, such as that of a proxy
+    /// that opens TLS.
+    pub(super) trust: &'static str,
     /// The application that it signs developers in to.
     pub(super) client_id: &'static str,
     /// What it says, in lower case, when nobody is signed in.
@@ -134,6 +137,16 @@ impl Kind {
             let message = with_line(format_args!("{} is not signed in", self.title), said);
             return Error::new(ErrorKind::Unavailable, message).with_advice((self.sign_in)(ask));
         }
+        if said.says(NOT_TRUSTED) {
+            let message = with_line(
+                format_args!(
+                    "{} does not trust the identity provider's certificate",
+                    self.title
+                ),
+                said,
+            );
+            return Error::new(ErrorKind::Unreachable, message).with_advice(self.trust);
+        }
         if said.says(NO_CONNECTION) {
             let message = with_line(
                 format_args!("{} could not reach the identity provider", self.title),
@@ -202,6 +215,16 @@ const SIGN_IN_AGAIN: &[u32] = &[
 ];
 
 const NOT_IN_THIS_TENANT: &[u32] = &[50_020, 50_034, 90_072];
+
+/// In Python's words, Go's, .NET's on Linux and .NET's on Windows.
+const NOT_TRUSTED: &[&str] = &[
+    "certificate verify failed",
+    "certificate_verify_failed",
+    "x509: certificate",
+    "failed to verify certificate",
+    "the remote certificate is invalid",
+    "could not establish trust relationship",
+];
 
 const NO_CONNECTION: &[&str] = &[
     "max retries exceeded",

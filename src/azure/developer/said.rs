@@ -14,6 +14,9 @@ const LONG: usize = 40;
 
 const HIDDEN: &str = "***";
 
+/// What may stand between a label and its value, besides the sign.
+const IN_FRONT: [char; 4] = ['"', '\'', ' ', '\\'];
+
 /// All that a tool said, in lower case for looking up, and as it was for
 /// showing.
 pub(super) struct Said {
@@ -72,12 +75,17 @@ impl Said {
                 // What the Azure CLI writes before the error that it was.
                 .filter(|line| !line.is_empty() && !line.ends_with("the traceback:"))
         };
+        let first = || lines().find(|line| !line.starts_with("WARNING"));
         let line = lines()
             .find_map(|line| line.get(line.find(CODE)?..))
-            .or_else(|| lines().find(|line| !line.starts_with("WARNING")))
+            // Python says where it was before it says what happened.
+            .or_else(|| match first()? {
+                line if line.starts_with("Traceback (most recent") => lines().next_back(),
+                line => Some(line),
+            })
             .or_else(|| lines().next())?;
         let line = line.split(" Trace ID:").next().unwrap_or(line);
-        let line = line.trim_end_matches(['.', ' ']);
+        let line = line.trim_end_matches(['.', ':', ' ']);
         Some(printable(&without_secrets(line)))
     }
 }
@@ -88,22 +96,37 @@ fn without_secrets(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
-        let end = if is_of_words(c) {
+        let is_labelled = !IN_FRONT.contains(&c) && is_labelled(&shown);
+        let end = if is_labelled {
+            end_of_value(rest, shown.chars().next_back())
+        } else if is_of_words(c) {
             rest.find(|c| !is_of_words(c)).unwrap_or(rest.len())
         } else {
             c.len_utf8()
         };
         let (part, after) = rest.split_at(end);
-        if !is_of_words(c) {
-            shown.push_str(part);
-        } else if is_labelled(&shown) || is_scheme_before(&shown) {
+        if is_labelled || (is_of_words(c) && is_scheme_before(&shown)) {
             shown.push_str(HIDDEN);
-        } else {
+        } else if is_of_words(c) {
             push_word(part, &mut shown);
+        } else {
+            shown.push_str(part);
         }
         rest = after;
     }
     shown
+}
+
+/// Where the value ends that `text` begins with: at the quote that `before` it
+/// is one of, else where something else begins.
+fn end_of_value(text: &str, before: Option<char>) -> usize {
+    let quote = before.filter(|c| matches!(c, '"' | '\''));
+    let is_end = |c: char| match quote {
+        Some(quote) => c == quote,
+        None => c.is_whitespace() || matches!(c, ',' | ';' | '&' | '"' | '\''),
+    };
+    let end = text.find(is_end).unwrap_or(text.len());
+    end.max(text.chars().next().map_or(0, char::len_utf8))
 }
 
 /// What tokens are made of, but for the `=` at their end: RFC 6750 section 2.1.
@@ -112,16 +135,19 @@ fn is_of_words(c: char) -> bool {
 }
 
 fn push_word(word: &str, shown: &mut String) {
-    if !word.contains('/') || !is_path(word) {
-        shown.push_str(if may_be_secret(word) { HIDDEN } else { word });
-        return;
-    }
-    for (at, part) in word.split('/').enumerate() {
-        if at > 0 {
-            shown.push('/');
+    // The end of a sentence is none of its last word.
+    let (word, end) = word.split_at(word.trim_end_matches('.').len());
+    if word.contains('/') && is_path(word) {
+        for (at, part) in word.split('/').enumerate() {
+            if at > 0 {
+                shown.push('/');
+            }
+            shown.push_str(if may_be_secret(part) { HIDDEN } else { part });
         }
-        shown.push_str(if may_be_secret(part) { HIDDEN } else { part });
+    } else {
+        shown.push_str(if may_be_secret(word) { HIDDEN } else { word });
     }
+    shown.push_str(end);
 }
 
 /// A path, or a URL without its scheme.
@@ -150,11 +176,11 @@ fn is_guid(word: &str) -> bool {
 
 /// Whether what comes next is the value of something secret: `accessToken": "`.
 fn is_labelled(before: &str) -> bool {
-    let before = before.trim_end_matches(['"', '\'', ' ', '\\']);
+    let before = before.trim_end_matches(IN_FRONT);
     let Some(label) = before.strip_suffix([':', '=']) else {
         return false;
     };
-    let label = label.trim_end_matches(['"', '\'', ' ', '\\']);
+    let label = label.trim_end_matches(IN_FRONT);
     ["token", "secret", "password", "assertion", "key", "code"]
         .iter()
         .any(|name| ends_with_ignoring_case(label, name))
@@ -194,6 +220,11 @@ mod tests {
         );
         assert_eq!(line("WARNING: only this").unwrap(), "WARNING: only this");
         assert_eq!(
+            line("Traceback (most recent call last):\n  File \"a.py\", line 1\n    a()\nOSError: no room\n")
+                .unwrap(),
+            "OSError: no room"
+        );
+        assert_eq!(
             line("\u{1b}[31mTraceback (most recent call last)").unwrap(),
             " [31mTraceback (most recent call last)"
         );
@@ -212,7 +243,15 @@ mod tests {
             ),
             ("Authorization: Bearer abc".to_owned(), "Authorization: Bearer ***"),
             ("secret 0.AXoAbc123def456gh78".to_owned(), "secret ***"),
-            ("client_secret='a b'".to_owned(), "client_secret='*** b'"),
+            ("client_secret='a b'; c".to_owned(), "client_secret='***'; c"),
+            ("password: !a#b$ c".to_owned(), "password: *** c"),
+            (r#""key" = "a\"b", c"#.to_owned(), r#""key" = "***"b", c"#),
+            ("token=".to_owned(), "token="),
+            ("secret=é;x".to_owned(), "secret=***;x"),
+            (
+                "not 72f988bf-86f1-41af-91ab-2d7cd011db47. Nor abcdefgh01234567...".to_owned(),
+                "not 72f988bf-86f1-41af-91ab-2d7cd011db47. Nor ***...",
+            ),
             ("a1/b2+c3/d4/e5f6g7h8==".to_owned(), "***=="),
             (
                 "see https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47/oauth2/v2.0"

@@ -37,6 +37,7 @@ static KIND: Kind = Kind {
     title: "Visual Studio",
     install: "install Visual Studio with its Azure workload, and sign in there",
     check: "see whether Visual Studio shows an account under Tools > Options > Azure Service Authentication",
+    trust: "if a proxy opens TLS here, have this machine trust its certificate authority",
     client_id: "872cd9fa-d31f-45e0-9eab-6e460a02d1f1",
     signed_out: &["re-authenticate", "reauthenticate", "not signed in"],
     sign_in,
@@ -66,8 +67,8 @@ fn sign_in(_: &Ask<'_>) -> String {
 ///
 /// - The file is `.IdentityService\AzureServiceAuth\tokenprovider.json` below
 ///   `LOCALAPPDATA`, and below `HOME` where there is no such variable. If it is
-///   not there, nor any of the programs that it lists, the error is
-///   [`ErrorKind::Unavailable`].
+///   not there, nor any of the programs that it lists, or if another user of
+///   the machine may have written it, the error is [`ErrorKind::Unavailable`].
 /// - Programs that are gone are passed over. Others are run as
 ///   [`AzureCliCredential`](super::AzureCliCredential) runs its tool, each for
 ///   [30 seconds](VisualStudioCredentialBuilder::timeout) at most, and one at a
@@ -79,6 +80,8 @@ pub struct VisualStudioCredential(Arc<Inner>);
 
 struct Inner {
     file: Option<PathBuf>,
+    /// By whoever made the credential, who knows who may write there.
+    file_was_given: bool,
     tenants: TenantChoice,
     zone: LocalZone,
     timeout: Duration,
@@ -129,9 +132,14 @@ impl Inner {
             .with_advice(KIND.install));
         };
         let listed = file.clone();
+        let is_trusted = self.file_was_given;
         let runtime = request.runtime();
         let providers = look(runtime, self.timeout, move || {
-            there(&listed, read(&listed)?)
+            let providers = read(&listed)?;
+            if !is_trusted && may_be_foreign(&listed) {
+                return Err(foreign(&listed));
+            }
+            there(&listed, providers)
         })
         .await
         .and_then(|found| found)
@@ -217,6 +225,41 @@ fn read(path: &Path) -> Result<Vec<Provider>, Error> {
         )
         .with_advice("update Visual Studio, which writes it")
     })
+}
+
+/// Whether another user of this machine may have written what is at `path`, or
+/// put its folders there: it says what to run. So it may be where the home
+/// folder is one that all share, such as /tmp.
+#[cfg(unix)]
+fn may_be_foreign(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+
+    const ROOT: u32 = 0;
+    let own = rustix::process::geteuid().as_raw();
+    let is_foreign = |path: &Path| {
+        path.symlink_metadata()
+            .map_or(true, |file| file.uid() != own && file.uid() != ROOT)
+    };
+    let folders = Path::new(BELOW_HOME).components().count();
+    executable::is_open_to_all(path) || path.ancestors().take(folders).any(is_foreign)
+}
+
+#[cfg(not(unix))]
+fn may_be_foreign(_: &Path) -> bool {
+    false
+}
+
+fn foreign(path: &Path) -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        format!(
+            "{} may be another user's, so nothing that it lists is run",
+            executable::shown(path)
+        ),
+    )
+    .with_advice(
+        "let it and its folders belong to this user, and no other write there; or name it with `token_provider_file`",
+    )
 }
 
 /// Those whose programs are still there: updates move them.
@@ -310,8 +353,8 @@ pub struct VisualStudioCredentialBuilder {
 impl VisualStudioCredentialBuilder {
     tenant_settings!();
 
-    /// Reads the list of token providers from this file. Default: where Visual
-    /// Studio keeps it.
+    /// Reads the list of token providers from this file, whoever may write
+    /// there. Default: where Visual Studio keeps it.
     pub fn token_provider_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.file = Some(path.into());
         self
@@ -343,12 +386,14 @@ impl VisualStudioCredentialBuilder {
             .map_err(|error| error.with_credential(NAME))?;
         let home = ["LOCALAPPDATA", "HOME"]
             .iter()
-            .find_map(|name| environment.raw(name));
-        let file = self
-            .file
-            .or_else(|| Some(PathBuf::from(home?).join(BELOW_HOME)));
+            .filter_map(|name| environment.raw(name).map(PathBuf::from))
+            // Another one would be below the working directory.
+            .find(|home| home.is_absolute());
+        let file_was_given = self.file.is_some();
+        let file = self.file.or_else(|| Some(home?.join(BELOW_HOME)));
         Ok(VisualStudioCredential(Arc::new(Inner {
             file,
+            file_was_given,
             tenants,
             zone: LocalZone::of(environment),
             timeout: self.settings.timeout,
