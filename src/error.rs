@@ -367,12 +367,17 @@ impl std::error::Error for Error {
     }
 }
 
-/// Text from a server, made safe to show: control characters become blanks, so
-/// that it can neither forge log lines nor drive a terminal, and it is cut.
+/// Text from a server, made safe to show: characters that break lines, drive a
+/// terminal or turn what follows around become blanks, so that it can forge
+/// neither log lines nor what stands beside it, and it is cut.
 pub(crate) fn printable(text: &str) -> String {
+    let steers = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     let mut cut: String = text
         .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| if steers(c) { ' ' } else { c })
         .take(MAX_FOREIGN_TEXT)
         .collect();
     if cut.len() < text.len() && text.chars().nth(MAX_FOREIGN_TEXT).is_some() {
@@ -390,6 +395,10 @@ mod tests {
         let shown = printable(&format!("a\r\nb\x1b[31m{}", "x".repeat(400)));
         assert!(shown.starts_with("a  b [31m"));
         assert_eq!(shown.chars().count(), MAX_FOREIGN_TEXT + 1);
+        assert_eq!(
+            printable("a\u{2028}b\u{202e}c\u{2067}d é–\u{1f600}"),
+            "a b c d é–\u{1f600}"
+        );
     }
 
     #[test]
