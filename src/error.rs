@@ -78,12 +78,18 @@ impl Attempt {
     }
 }
 
-impl fmt::Display for Attempt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Attempt {
+    fn fmt_at(&self, f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {
         let error = &self.error;
         let credential = error.credential().unwrap_or("credential");
         write!(f, "{credential} ({:.1} s): ", self.took.as_secs_f64())?;
-        error.fmt_without_credential(f)
+        error.fmt_without_credential(f, depth)
+    }
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fmt_at(f, 0)
     }
 }
 
@@ -304,13 +310,16 @@ impl Error {
         &self.0.attempts
     }
 
-    fn fmt_without_credential(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// `depth` is how many chains this one is in.
+    fn fmt_without_credential(&self, f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {
         f.write_str(self.message())?;
         if let Some(advice) = self.advice() {
             write!(f, ": {advice}")?;
         }
+        let indented = 3 + 5 * depth;
         for (at, attempt) in self.attempts().iter().enumerate() {
-            write!(f, "\n{:>3}. {attempt}", at + 1)?;
+            write!(f, "\n{:>indented$}. ", at + 1)?;
+            attempt.fmt_at(f, depth + 1)?;
         }
         Ok(())
     }
@@ -321,7 +330,7 @@ impl fmt::Display for Error {
         if let Some(credential) = self.credential() {
             write!(f, "{credential}: ")?;
         }
-        self.fmt_without_credential(f)
+        self.fmt_without_credential(f, 0)
     }
 }
 
