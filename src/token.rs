@@ -312,7 +312,9 @@ impl Principal {
             _ if user_principal_name.is_some() || claims.get("scp").is_some() => {
                 Some(PrincipalType::User)
             }
-            _ if claims.get("appid").is_some() => Some(PrincipalType::App),
+            _ if claims.get("appid").is_some() || claims.get("azp").is_some() => {
+                Some(PrincipalType::App)
+            }
             _ => None,
         };
         Self {
@@ -474,6 +476,24 @@ mod tests {
             Principal::from_token(&user).to_string(),
             "IsAuthenticated:True Type:User AppId:a TenantId:t UserPrincipalName:me@contoso.com"
         );
+    }
+
+    /// Version 1 of the tokens has `appid`, version 2 `azp`.
+    #[test]
+    fn an_application_is_told_from_a_person_in_either_version_of_the_claims() {
+        for (claims, expected) in [
+            (r#"{"appid":"a","oid":"o"}"#, Some(PrincipalType::App)),
+            (r#"{"azp":"a","oid":"o"}"#, Some(PrincipalType::App)),
+            (r#"{"appid":"a","scp":"x"}"#, Some(PrincipalType::User)),
+            (r#"{"azp":"a","scp":"x"}"#, Some(PrincipalType::User)),
+            (r#"{"azp":"a","email":"me@b"}"#, Some(PrincipalType::User)),
+            (r#"{"azp":"a","idtyp":"user"}"#, Some(PrincipalType::User)),
+            (r#"{"idtyp":"app"}"#, Some(PrincipalType::App)),
+            (r#"{"oid":"o"}"#, None),
+        ] {
+            let principal = Principal::from_token(&jwt(claims));
+            assert_eq!(principal.principal_type(), expected, "{claims}");
+        }
     }
 
     #[test]
