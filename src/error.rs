@@ -246,13 +246,19 @@ impl Error {
         self.0.kind
     }
 
-    /// Whether the same request may succeed later with nothing changed.
+    /// Whether the same request may succeed later with nothing changed. A chain
+    /// in which nothing was available may do so if one of its
+    /// [attempts](Self::attempts) may.
     ///
     /// The cache tries again in either case, but more slowly when this is
     /// `false`.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        self.0.kind.is_transient()
+        let may_pass = |attempt: &Attempt| attempt.error.is_transient();
+        match self.0.kind {
+            ErrorKind::Unavailable => self.attempts().iter().any(may_pass),
+            kind => kind.is_transient(),
+        }
     }
 
     /// What happened, without the advice.

@@ -26,9 +26,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use certificates::Made;
+use certificates::{Made, pbkdf2};
 use loopback::in_own_process;
-use pkcs8::der::Decode as _;
 use pkcs8::pkcs5::pbes2::Parameters;
 use scripted::{Reply, Script, reply, token};
 use serde_json::Value;
@@ -345,22 +344,6 @@ async fn a_certificate_out_of_its_time_is_told_with_the_date() {
     }
 }
 
-/// Certificate and key of `made`, the key encrypted.
-fn encrypted(made: &Made, password: &str) -> String {
-    let (_, document) = pkcs8::SecretDocument::from_pem(&made.key).unwrap();
-    let info = pkcs8::PrivateKeyInfo::from_der(document.as_bytes()).unwrap();
-    let key = info
-        .encrypt_with_params(pbkdf2(1_000), password)
-        .unwrap()
-        .to_pem("ENCRYPTED PRIVATE KEY", pkcs8::LineEnding::LF)
-        .unwrap();
-    format!("{}{}", made.certificate, *key)
-}
-
-fn pbkdf2(iterations: u32) -> Parameters<'static> {
-    Parameters::pbkdf2_sha256_aes256cbc(iterations, &[7; 16], &[9; 16]).unwrap()
-}
-
 #[test]
 fn t21_a_key_that_would_take_hours_to_open_is_refused_at_once() {
     let made = Made::new();
@@ -383,7 +366,7 @@ fn t21_a_key_that_would_take_hours_to_open_is_refused_at_once() {
 #[tokio::test(start_paused = true)]
 async fn an_encrypted_key_needs_its_password() {
     const PASSWORD: &str = "canary ünd blank";
-    let pem = encrypted(&Made::new(), PASSWORD);
+    let pem = Made::new().encrypted_pem(PASSWORD);
 
     let script = Script::new([token()]);
     let certificate = ClientCertificate::from_bytes(pem.as_str()).with_password(PASSWORD);
@@ -532,7 +515,7 @@ fn t20_no_copy_of_the_key_is_left_in_memory() {
         .map(|needle| needle.iter().map(|byte| byte ^ MASK).collect::<Vec<_>>())
         .map(|needle| URL_SAFE_NO_PAD.encode(needle))
         .collect();
-    let encrypted = encrypted(&made, "s3cret-canary");
+    let encrypted = made.encrypted_pem("s3cret-canary");
     for (content, password) in [(made.pem(), ""), (encrypted, "s3cret-canary")] {
         let file = folder.write("key.pem", content);
         in_own_process(

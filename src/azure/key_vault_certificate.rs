@@ -211,25 +211,28 @@ impl Inner {
         let challenged = self.get(request, None).await?;
         let demand = self.demand(&challenged, request.runtime().now().wall)?;
         let audience = demand.audience().cloned().ok_or_else(|| self.no_vault())?;
-        let token = self
-            .reader
-            .token(&request.for_audience(audience))
-            .await
-            .map_err(|error| {
-                error.in_context(&format!(
-                    "nobody could be found to read {}",
-                    place(&self.secret)
-                ))
-            })?;
+        let mut wanted = request.for_audience(audience);
+        // A vault takes tokens of its own tenant alone, which need not be the
+        // one that a developer is signed in to.
+        if let Some(tenant) = demand
+            .tenant()
+            .and_then(|tenant| self.reader.tenant(tenant))
+        {
+            wanted = wanted.with_tenant(tenant);
+        }
+        let token = self.reader.token(&wanted).await.map_err(|error| {
+            error.in_context(&format!(
+                "nobody could be found to read {}",
+                place(&self.secret)
+            ))
+        })?;
         let answer = self.get(request, Some(&token)).await?;
         let content = self.content(&answer, request.runtime().now().wall)?;
-        let of_reader = token
-            .principal()
-            .tenant_id()
-            .and_then(|tenant| TenantId::new(tenant).ok());
+        // As AppAuthentication has it, where the vault does not say.
+        let of_reader = || TenantId::new(token.principal().tenant_id()?).ok();
         Ok(Secret {
             content,
-            tenant: of_reader.or_else(|| demand.tenant().cloned()),
+            tenant: demand.tenant().cloned().or_else(of_reader),
         })
     }
 

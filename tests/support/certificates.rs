@@ -5,6 +5,8 @@
     reason = "each test file uses what it needs of it"
 )]
 
+use pkcs8::der::Decode as _;
+use pkcs8::pkcs5::pbes2::Parameters;
 use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, RsaKeySize, date_time_ymd};
 
 /// A certificate and its key, as PEM.
@@ -42,4 +44,20 @@ impl Made {
     pub fn pem(&self) -> String {
         format!("{}{}", self.key, self.certificate)
     }
+
+    /// Certificate and key, the key encrypted.
+    pub fn encrypted_pem(&self, password: &str) -> String {
+        let (_, document) = pkcs8::SecretDocument::from_pem(&self.key).unwrap();
+        let info = pkcs8::PrivateKeyInfo::from_der(document.as_bytes()).unwrap();
+        let key = info
+            .encrypt_with_params(pbkdf2(1_000), password)
+            .unwrap()
+            .to_pem("ENCRYPTED PRIVATE KEY", pkcs8::LineEnding::LF)
+            .unwrap();
+        format!("{}{}", self.certificate, *key)
+    }
+}
+
+pub fn pbkdf2(iterations: u32) -> Parameters<'static> {
+    Parameters::pbkdf2_sha256_aes256cbc(iterations, &[7; 16], &[9; 16]).unwrap()
 }
