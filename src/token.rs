@@ -478,6 +478,36 @@ mod tests {
         );
     }
 
+    #[test]
+    fn the_name_of_a_person_is_the_upn_else_the_address() {
+        for (claims, name) in [
+            (r#"{"upn":"a@b","email":"c@d"}"#, "a@b"),
+            (r#"{"upn":"","email":"c@d"}"#, "c@d"),
+            (r#"{"email":"c@d"}"#, "c@d"),
+        ] {
+            let principal = Principal::from_token(&jwt(claims));
+            assert_eq!(principal.user_principal_name(), Some(name), "{claims}");
+        }
+    }
+
+    /// All fields, in the order in which .NET has them.
+    #[test]
+    fn a_principal_is_shown_as_by_dot_net() {
+        let principal = Principal::new()
+            .with_certificate_thumbprint("F1")
+            .with_object_id("o")
+            .with_user_principal_name("me@contoso.com")
+            .with_tenant_id("t")
+            .with_app_id("a")
+            .with_type(PrincipalType::User);
+        assert_eq!(
+            principal.to_string(),
+            "IsAuthenticated:True Type:User AppId:a TenantId:t \
+             UserPrincipalName:me@contoso.com CertificateThumbprint:F1"
+        );
+        assert_eq!(Principal::new().to_string(), "IsAuthenticated:True");
+    }
+
     /// Version 1 of the tokens has `appid`, version 2 `azp`.
     #[test]
     fn an_application_is_told_from_a_person_in_either_version_of_the_claims() {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use http::StatusCode;
 use tower_bearer::azure::ChainedTokenCredential;
 use tower_bearer::{
     AccessToken, Credential, Error, ErrorKind, TenantId, TokenCache, TokenRequest, credential_fn,
@@ -182,6 +183,36 @@ async fn a_refusal_after_others_is_told_as_such_with_all_attempts() {
             .starts_with("after 2 credentials that are not available here: "),
         "{error}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ends_a_search_is_told_as_data_too() {
+    let none = Scripted::new("none", Answer::Fails(ErrorKind::Unavailable));
+    let refusing = credential_fn(|_| async {
+        Err::<AccessToken, _>(
+            Error::new(ErrorKind::Throttled, "not now")
+                .with_credential("refusing")
+                .with_status(StatusCode::TOO_MANY_REQUESTS)
+                .with_oauth_error("invalid_client")
+                .with_aadsts_codes([7_000_222, 90_055])
+                .with_correlation_id("c-1")
+                .with_retry_after(Duration::from_secs(7)),
+        )
+    });
+    let chain = ChainedTokenCredential::builder()
+        .then(none)
+        .then(refusing)
+        .build();
+    let error = secret(&chain).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Throttled);
+    assert!(error.is_transient());
+    assert_eq!(error.credential(), Some("refusing"));
+    assert_eq!(error.status(), Some(StatusCode::TOO_MANY_REQUESTS));
+    assert_eq!(error.oauth_error(), Some("invalid_client"));
+    assert_eq!(error.aadsts_codes(), [7_000_222, 90_055]);
+    assert_eq!(error.correlation_id(), Some("c-1"));
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+    assert_eq!(error.attempts().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]

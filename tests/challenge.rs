@@ -536,6 +536,28 @@ mod azure {
         );
         let demand = follow(&Challenges::new(), VAULT, &[&line]);
         assert_eq!(tenant_of(&demand), Some("contoso.onmicrosoft.com"));
+        // It is the first part of the path, in every cloud.
+        for (authority, vault, resource) in [
+            (
+                "https://login.microsoftonline.com/TENANT/",
+                VAULT,
+                "https://vault.azure.net",
+            ),
+            (
+                "https://login.microsoftonline.com/TENANT/oauth2/v2.0",
+                VAULT,
+                "https://vault.azure.net",
+            ),
+            (
+                "https://login.microsoftonline.us/TENANT/",
+                "https://v.vault.usgovcloudapi.net/secrets/a",
+                "https://vault.usgovcloudapi.net",
+            ),
+        ] {
+            let line = challenge(&authority.replace("TENANT", TENANT), resource);
+            let demand = follow(&Challenges::new(), vault, &[&line]);
+            assert_eq!(tenant_of(&demand), Some(TENANT), "{line}");
+        }
     }
 
     /// Challenges that must not be followed, with the URL that they answer.

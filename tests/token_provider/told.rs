@@ -219,9 +219,17 @@ fn warnings_can_be_read_or_refused() {
     let provider = builder().build().unwrap();
     let warnings = provider.connection_string().map(ConnectionString::warnings);
     assert_eq!(warnings.unwrap().len(), 1);
-    let error = builder().deny_warnings().build().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Configuration);
-    assert!(error.to_string().contains("Colour"), "{error}");
+    let mut variables = nowhere();
+    variables.push((VARIABLE, string.to_owned()));
+    for (builder, context) in [
+        (builder(), ""),
+        (TokenProvider::builder().environment(variables), VARIABLE),
+    ] {
+        let error = builder.deny_warnings().build().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.to_string().contains("Colour"), "{error}");
+        assert!(error.to_string().contains(context), "{error}");
+    }
 }
 
 #[test]
@@ -321,6 +329,21 @@ async fn the_chain_of_a_certificate_is_sent_and_its_file_may_have_a_password() {
     let error = string("canary").build().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
     assert!(!format!("{error}{error:?}").contains("canary"), "{error}");
+}
+
+/// Nobody looks whether a managed identity is there that was asked for by name:
+/// it has its full number of attempts.
+#[tokio::test]
+async fn a_managed_identity_that_the_string_names_is_not_looked_for_first() {
+    let azure = Azure::start().await.unwrap();
+    azure.fail_imds_probes(Failure::hang());
+    let provider = told(&azure, "RunAs=App").build().unwrap();
+    provider.token(VAULT).await.unwrap();
+    assert_eq!(azure.imds_probes(), 0);
+    let error = told(&azure, "RunAs=App;AppId=nobody").build().unwrap();
+    let error = error.token(VAULT).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Rejected, "{error}");
+    assert!(error.advice().unwrap().contains("assign it"), "{error}");
 }
 
 #[tokio::test]

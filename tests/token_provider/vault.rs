@@ -159,3 +159,39 @@ async fn a_vault_that_does_not_answer_as_one_is_told() {
         assert!(error.message().contains("myvault.vault.azure.net"), "{error}");
     }
 }
+
+/// A certificate that was read is looked at again after an hour, and is good
+/// enough if the vault cannot be reached then.
+#[tokio::test]
+async fn a_vault_that_is_down_later_costs_no_token() {
+    let clock = ManualRuntime::new();
+    let azure = Azure::builder()
+        .runtime(Arc::new(clock.clone()))
+        .start()
+        .await
+        .unwrap();
+    let made = Made::new();
+    azure.vault().set_certificate("app", &made.pem());
+    azure
+        .register_certificate(azure.tenant_id(), "app-id", &made.certificate)
+        .unwrap();
+    let string = "RunAs=App;AppId=app-id;KeyVaultCertificateSecretIdentifier=https://myvault.vault.azure.net/secrets/app";
+    let provider = told(&azure, string).build().unwrap();
+    let request = TokenRequest::new(VAULT).with_runtime(Arc::new(clock.clone()));
+    let mut reads = Vec::new();
+    for (minutes, is_down) in [(0, false), (59, false), (2, true), (1, false)] {
+        clock.advance(Duration::from_secs(60 * minutes));
+        if is_down {
+            azure
+                .vault()
+                .fail_requests(Failure::status(StatusCode::SERVICE_UNAVAILABLE));
+        } else {
+            azure.vault().recover();
+        }
+        let before = azure.vault().requests();
+        let token = provider.credential().token(&request).await.unwrap();
+        assert_eq!(token.principal().app_id(), Some("app-id"));
+        reads.push(azure.vault().requests() - before);
+    }
+    assert_eq!(reads, [2, 0, 1, 2]);
+}
