@@ -536,7 +536,10 @@ mod azure {
         );
         let demand = follow(&Challenges::new(), VAULT, &[&line]);
         assert_eq!(tenant_of(&demand), Some("contoso.onmicrosoft.com"));
-        // It is the first part of the path, in every cloud.
+    }
+
+    #[test]
+    fn the_tenant_is_the_first_part_of_the_authoritys_path_in_every_cloud() {
         for (authority, vault, resource) in [
             (
                 "https://login.microsoftonline.com/TENANT/",

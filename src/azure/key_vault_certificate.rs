@@ -1,7 +1,7 @@
 //! An application with a certificate that Key Vault keeps.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
@@ -48,7 +48,17 @@ struct Inner {
     transport: Transport,
     settings: Settings,
     environment: Environment,
-    kept: Mutex<Option<Kept>>,
+    known: Mutex<Known>,
+    /// Who reads the certificate; the others wait for what comes of it.
+    reading: tokio::sync::Mutex<()>,
+}
+
+/// What has come of reading the certificate.
+#[derive(Default)]
+struct Known {
+    kept: Option<Kept>,
+    reads: u64,
+    last: Option<Result<Kept, Error>>,
 }
 
 #[derive(Clone)]
@@ -97,7 +107,8 @@ impl KeyVaultCertificateCredential {
             transport,
             settings,
             environment: environment.clone(),
-            kept: Mutex::new(None),
+            known: Mutex::default(),
+            reading: tokio::sync::Mutex::new(()),
         })))
     }
 }
@@ -162,14 +173,38 @@ impl Inner {
     }
 
     fn kept(&self) -> Option<Kept> {
-        self.kept
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.known().kept.clone()
     }
 
-    /// Reads the certificate and keeps it.
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the certificate and keeps it, once for all who ask at the same
+    /// time: with an error, too, for one after the other would wait for it.
     async fn read(&self, request: &TokenRequest) -> Result<Kept, Error> {
+        let before = self.known().reads;
+        let _turn = self.reading.lock().await;
+        if let Some(outcome) = self.read_since(before) {
+            return outcome;
+        }
+        let read = self.read_now(request).await;
+        let mut known = self.known();
+        known.reads += 1;
+        known.last = Some(read.clone());
+        if let Ok(kept) = &read {
+            known.kept = Some(kept.clone());
+        }
+        read
+    }
+
+    /// What came of the last of more than `before` reads.
+    fn read_since(&self, before: u64) -> Option<Result<Kept, Error>> {
+        let known = self.known();
+        known.last.clone().filter(|_| known.reads != before)
+    }
+
+    async fn read_now(&self, request: &TokenRequest) -> Result<Kept, Error> {
         let secret = self.secret(request).await?;
         let tenant = self
             .tenant
@@ -198,13 +233,11 @@ impl Inner {
                 )
             })?
             .map_err(|error| error.in_context(&format!("from {}", place(&self.secret))))?;
-        let kept = Kept {
+        Ok(Kept {
             credential,
             content: Arc::new(secret.content),
             read_at: request.runtime().now().monotonic,
-        };
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept.clone());
-        Ok(kept)
+        })
     }
 
     async fn secret(&self, request: &TokenRequest) -> Result<Secret, Error> {

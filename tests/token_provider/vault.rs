@@ -1,5 +1,8 @@
 //! An application whose certificate is in Key Vault.
 
+use tokio::task::JoinHandle;
+use tower_bearer::{AccessToken, Error};
+
 use super::*;
 
 #[tokio::test]
@@ -194,4 +197,45 @@ async fn a_vault_that_is_down_later_costs_no_token() {
         reads.push(azure.vault().requests() - before);
     }
     assert_eq!(reads, [2, 0, 1, 2]);
+}
+
+fn eight_calls(provider: &TokenProvider) -> Vec<JoinHandle<Result<AccessToken, Error>>> {
+    (0..8)
+        .map(|n| {
+            let provider = provider.clone();
+            tokio::spawn(async move { provider.token(format!("api://orders-{n}")).await })
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn the_certificate_is_read_once_for_all_who_want_it_at_the_same_time() {
+    let azure = Azure::start().await.unwrap();
+    let made = Made::new();
+    azure.vault().set_certificate("app", &made.pem());
+    azure
+        .register_certificate(azure.tenant_id(), "app-id", &made.certificate)
+        .unwrap();
+    let string = "RunAs=App;AppId=app-id;KeyVaultCertificateSecretIdentifier=https://myvault.vault.azure.net/secrets/app";
+    let provider = told(&azure, string).build().unwrap();
+    for call in eight_calls(&provider) {
+        call.await.unwrap().unwrap();
+    }
+    assert_eq!(azure.vault().requests(), 2);
+    assert_eq!(azure.imds_requests() - azure.imds_probes(), 1);
+
+    // A failure is everybody's, too.
+    azure
+        .vault()
+        .fail_requests(Failure::status(StatusCode::SERVICE_UNAVAILABLE));
+    let provider = told(&azure, string).build().unwrap();
+    let hold = azure.vault().hold_requests();
+    let calls = eight_calls(&provider);
+    azure.vault().wait_for_requests(3).await;
+    hold.release();
+    for call in calls {
+        let error = call.await.unwrap().unwrap_err();
+        assert_eq!(error.status().unwrap(), 503);
+    }
+    assert_eq!(azure.vault().requests(), 3);
 }
