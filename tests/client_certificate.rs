@@ -26,9 +26,12 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use certificates::{Made, pbkdf2};
+use certificates::Made;
 use loopback::in_own_process;
-use pkcs8::pkcs5::pbes2::Parameters;
+use p12_keystore::EncryptionAlgorithm;
+use pkcs8::der::Decode as _;
+use pkcs8::pkcs5::pbes2::{EncryptionScheme, Parameters, Pbkdf2Params, Pbkdf2Prf};
+use rcgen::RsaKeySize;
 use scripted::{Reply, Script, reply, token};
 use serde_json::Value;
 use tool_stub::Folder;
@@ -133,9 +136,19 @@ async fn the_request_is_as_entra_wants_it() {
 
 #[tokio::test(start_paused = true)]
 async fn each_request_has_an_assertion_of_its_own_and_the_chain_on_request() {
-    let (own, other) = (Made::new(), Made::elliptic());
-    // The own certificate may be anywhere.
-    let pem = format!("{}{}{}", other.certificate, own.key, own.certificate);
+    let (own, [between, root]) = Made::with_chain();
+    let other = Made::elliptic().certificate;
+    // They may stand in any order, and twice.
+    let pem = [
+        &other,
+        &root,
+        &own.key,
+        &own.certificate,
+        &between,
+        &own.certificate,
+    ]
+    .map(String::as_str)
+    .concat();
     let script = Script::new([token()]);
     let credential = builder(&pem)
         .send_certificate_chain(true)
@@ -154,15 +167,85 @@ async fn each_request_has_an_assertion_of_its_own_and_the_chain_on_request() {
         .iter()
         .map(|one| STANDARD.decode(one.as_str().unwrap()).unwrap())
         .collect();
-    let der = |made: &Made| {
-        let body: String = made
-            .certificate
-            .lines()
-            .filter(|line| !line.starts_with('-'))
-            .collect();
-        STANDARD.decode(body).unwrap()
-    };
-    assert_eq!(chain, [der(&own), der(&other)]);
+    // Each is vouched for by the next (RFC 7515 section 4.1.6).
+    assert_eq!(chain, [own.certificate, between, root, other].map(der));
+}
+
+/// What is between the lines of PEM.
+fn der(pem: impl AsRef<str>) -> Vec<u8> {
+    let lines = pem.as_ref().lines();
+    let body: String = lines.filter(|line| !line.starts_with('-')).collect();
+    STANDARD.decode(body).unwrap()
+}
+
+#[tokio::test]
+async fn keys_of_every_size_and_certificates_of_every_version_sign_in() {
+    let azure = Azure::start().await.unwrap();
+    for made in [
+        Made::new().of_version_1(),
+        Made::sized(RsaKeySize::_3072),
+        Made::sized(RsaKeySize::_4096),
+    ] {
+        azure
+            .register_certificate(azure.tenant_id(), "app-id", &made.certificate)
+            .unwrap();
+        let credential = ClientCertificateCredential::builder(
+            azure.tenant_id(),
+            "app-id",
+            ClientCertificate::from_bytes(made.pem()),
+        )
+        .transport(Transport::new(azure.http_client()))
+        .build()
+        .unwrap();
+        credential.token(&vault()).await.unwrap();
+    }
+}
+
+#[test]
+fn pem_is_taken_as_tools_and_editors_leave_it() {
+    let made = Made::new();
+    let (_, document) = pkcs8::SecretDocument::from_pem(&made.key).unwrap();
+    let info = pkcs8::PrivateKeyInfo::from_der(document.as_bytes()).unwrap();
+    let pkcs1 = pkcs8::Document::try_from(info.private_key)
+        .unwrap()
+        .to_pem("RSA PRIVATE KEY", pkcs8::LineEnding::LF)
+        .unwrap();
+    // In Latin-1, as older programs of `openssl pkcs12` write names.
+    let attributes = b"Bag Attributes\n    friendlyName: M\xfcller\nsubject=CN = app\n";
+    let mut with_attributes = attributes.to_vec();
+    with_attributes.extend(made.certificate.as_bytes());
+    with_attributes.extend(attributes);
+    with_attributes.extend(made.key.as_bytes());
+    for content in [
+        format!("{}{pkcs1}", made.certificate).into_bytes(),
+        with_attributes,
+        made.pem().replace('\n', "\r\n").into_bytes(),
+        format!("\u{feff}{}", made.pem()).into_bytes(),
+        made.pem().trim_end().as_bytes().to_vec(),
+    ] {
+        ClientCertificateCredential::builder(
+            "contoso.com",
+            "app-id",
+            ClientCertificate::from_bytes(content),
+        )
+        .transport(Script::new([]).transport())
+        .build()
+        .unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_several_certificates_of_the_key_the_newest_is_taken() {
+    let old = Made::valid(2001, 2002);
+    let new = old.renewed(2020, 2090);
+    for pem in [
+        format!("{}{}", old.pem(), new.certificate),
+        format!("{}{}", new.pem(), old.certificate),
+    ] {
+        let script = Script::new([token()]);
+        let credential = builder(&pem).transport(script.transport()).build().unwrap();
+        credential.token(&vault()).await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -285,10 +368,15 @@ async fn r30_a_file_that_changes_is_used_at_once_unless_it_is_bad() {
     let by_second = named(1).await;
     assert_ne!(by_first, by_second);
 
+    assert!(credential.reload_error().is_none());
+
     folder.write("client.pem", &second.pem()[..700]);
     assert_eq!(named(2).await, by_second);
+    let problem = credential.reload_error().unwrap();
+    assert!(problem.message().contains("client.pem"), "{problem}");
     std::fs::remove_file(folder.at("client.pem")).unwrap();
     assert_eq!(named(3).await, by_second);
+    assert!(format!("{credential:?}").contains("client.pem does not exist"));
 
     // Only when the old one is refused is there anything to complain of.
     let error = credential.token(&request).await.unwrap_err();
@@ -299,6 +387,89 @@ async fn r30_a_file_that_changes_is_used_at_once_unless_it_is_bad() {
         "{error}"
     );
     assert_eq!(script.requests(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r30_one_that_has_ended_or_is_for_later_does_not_take_the_place_of_one_that_is_good() {
+    let folder = Folder::new();
+    let path = folder.write("client.pem", Made::valid(2020, 2028).pem());
+    let script = Script::new([token()]);
+    let credential = ClientCertificateCredential::builder(
+        "contoso.com",
+        "app-id",
+        ClientCertificate::from_file(path),
+    )
+    .transport(script.transport())
+    .build()
+    .unwrap();
+    let runtime = ManualRuntime::with_seed(1);
+    let request = vault().with_runtime(Arc::new(runtime.clone()));
+    credential.token(&request).await.unwrap();
+    let problem = || credential.reload_error().unwrap().to_string();
+
+    folder.write("client.pem", Made::valid(2001, 2002).pem());
+    credential.token(&request).await.unwrap();
+    assert!(problem().contains("has expired on Tue, 01 Jan 2002"));
+    let later = Made::valid(2029, 2031);
+    folder.write("client.pem", later.pem());
+    credential.token(&request).await.unwrap();
+    assert!(problem().contains("is not valid before Mon, 01 Jan 2029"));
+
+    // Its time has come, and that of the old one is over.
+    runtime.advance(Duration::from_secs(3 * 365 * 86_400));
+    credential.token(&request).await.unwrap();
+    assert!(credential.reload_error().is_none());
+
+    // When that ends in its turn, what lies in the file is part of the story.
+    folder.write("client.pem", "canary");
+    runtime.advance(Duration::from_secs(2 * 365 * 86_400));
+    let error = credential.token(&request).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    for words in [
+        "has expired on Wed, 01 Jan 2031",
+        "a newer one is not used: ",
+        "neither PEM nor PKCS#12",
+    ] {
+        assert!(error.message().contains(words), "{error}");
+    }
+    assert!(!format!("{error:?}").contains("canary"));
+    assert_eq!(script.requests(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn r30_one_that_comes_by_rename_or_by_a_swapped_link_is_used_at_once() {
+    let folder = Folder::new();
+    // As Kubernetes mounts secrets.
+    folder.folder("one");
+    folder.folder("two");
+    let made = [Made::new(), Made::new(), Made::new()];
+    folder.write("one/client.pem", made[0].pem());
+    folder.write("two/client.pem", made[1].pem());
+    let link = |to: &str, at: &str| std::os::unix::fs::symlink(to, folder.at(at)).unwrap();
+    link("one", "data");
+    link("data/client.pem", "client.pem");
+    let script = Script::new([token()]);
+    let credential = ClientCertificateCredential::builder(
+        "contoso.com",
+        "app-id",
+        ClientCertificate::from_file(folder.at("client.pem")),
+    )
+    .transport(script.transport())
+    .build()
+    .unwrap();
+    let request = vault().with_runtime(Arc::new(ManualRuntime::with_seed(1)));
+    credential.token(&request).await.unwrap();
+    link("two", "next");
+    std::fs::rename(folder.at("next"), folder.at("data")).unwrap();
+    credential.token(&request).await.unwrap();
+    folder.write("next", made[2].pem());
+    std::fs::rename(folder.at("next"), folder.at("client.pem")).unwrap();
+    credential.token(&request).await.unwrap();
+
+    let named: Vec<_> = (0..3)
+        .map(|at| assertion(&script, at).0["x5t#S256"].clone())
+        .collect();
+    assert!(named[0] != named[1] && named[1] != named[2], "{named:?}");
 }
 
 #[test]
@@ -324,6 +495,21 @@ fn files_that_are_no_certificate_with_its_key_are_told_apart() {
         "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\n",
     );
     says(refused(old, None), "openssl pkcs8 -topk8");
+    let pem = made.pem();
+    let utf_16 = pem.encode_utf16().flat_map(u16::to_le_bytes);
+    says(
+        refused(
+            [0xff, 0xfe].into_iter().chain(utf_16).collect::<Vec<_>>(),
+            None,
+        ),
+        "UTF-16",
+    );
+    if cfg!(feature = "pkcs12") {
+        says(
+            refused(der(&made.certificate), None),
+            "neither PEM nor PKCS#12",
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -342,6 +528,28 @@ async fn a_certificate_out_of_its_time_is_told_with_the_date() {
         assert!(error.message().contains(words), "{error}");
         assert_eq!(script.requests(), 0);
     }
+}
+
+/// Certificate and key of `made`, the key encrypted.
+fn encrypted(made: &Made, password: &str) -> String {
+    with_key(made, &encrypted_key(made, password, pbkdf2(1_000)))
+}
+
+fn encrypted_key(made: &Made, password: &str, parameters: Parameters<'_>) -> pkcs8::SecretDocument {
+    let (_, document) = pkcs8::SecretDocument::from_pem(&made.key).unwrap();
+    let info = pkcs8::PrivateKeyInfo::from_der(document.as_bytes()).unwrap();
+    info.encrypt_with_params(parameters, password).unwrap()
+}
+
+fn with_key(made: &Made, key: &pkcs8::SecretDocument) -> String {
+    let key = key
+        .to_pem("ENCRYPTED PRIVATE KEY", pkcs8::LineEnding::LF)
+        .unwrap();
+    format!("{}{}", made.certificate, *key)
+}
+
+fn pbkdf2(iterations: u32) -> Parameters<'static> {
+    Parameters::pbkdf2_sha256_aes256cbc(iterations, &[7; 16], &[9; 16]).unwrap()
 }
 
 #[test]
@@ -366,7 +574,7 @@ fn t21_a_key_that_would_take_hours_to_open_is_refused_at_once() {
 #[tokio::test(start_paused = true)]
 async fn an_encrypted_key_needs_its_password() {
     const PASSWORD: &str = "canary ünd blank";
-    let pem = Made::new().encrypted_pem(PASSWORD);
+    let pem = encrypted(&Made::new(), PASSWORD);
 
     let script = Script::new([token()]);
     let certificate = ClientCertificate::from_bytes(pem.as_str()).with_password(PASSWORD);
@@ -388,28 +596,72 @@ async fn an_encrypted_key_needs_its_password() {
 }
 
 #[test]
+fn keys_are_taken_as_openssl_has_encrypted_them_through_the_years() {
+    let made = Made::new();
+    let iv = [9; 8];
+    let of = |prf, encryption| Parameters {
+        kdf: Pbkdf2Params {
+            salt: &[7; 16],
+            iteration_count: 1_000,
+            key_length: None,
+            prf,
+        }
+        .into(),
+        encryption,
+    };
+    for parameters in [
+        // What `openssl req` does to this day.
+        of(
+            Pbkdf2Prf::HmacWithSha256,
+            EncryptionScheme::DesEde3Cbc { iv: &iv },
+        ),
+        of(
+            Pbkdf2Prf::HmacWithSha1,
+            EncryptionScheme::Aes256Cbc { iv: &[9; 16] },
+        ),
+        of(
+            Pbkdf2Prf::HmacWithSha512,
+            EncryptionScheme::Aes128Cbc { iv: &[9; 16] },
+        ),
+    ] {
+        let key = encrypted_key(&made, "canary", parameters);
+        let certificate =
+            ClientCertificate::from_bytes(with_key(&made, &key)).with_password("canary");
+        ClientCertificateCredential::builder("contoso.com", "app-id", certificate)
+            .transport(Script::new([]).transport())
+            .build()
+            .unwrap();
+    }
+
+    // AES-256 in a mode that there is none of.
+    let known: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x01, 0x2a];
+    let key = encrypted_key(&made, "canary", pbkdf2(1_000));
+    let mut unknown = key.as_bytes().to_vec();
+    let at = unknown
+        .windows(known.len())
+        .position(|part| part == known)
+        .unwrap();
+    unknown[at + known.len() - 1] = 0x7f;
+    let key = pkcs8::SecretDocument::try_from(unknown).unwrap();
+    let error = refused(with_key(&made, &key), Some("canary"));
+    assert!(
+        error
+            .to_string()
+            .contains("an encryption that is not known"),
+        "{error}"
+    );
+}
+
+#[test]
 fn pkcs12_is_taken_with_its_feature_and_named_without() {
     const PASSWORD: &str = "canary";
     let made = Made::new();
-    let (_, key) = pkcs8::SecretDocument::from_pem(&made.key).unwrap();
-    let (_, certificate) = pkcs8::Document::from_pem(&made.certificate).unwrap();
-    let chain = p12_keystore::PrivateKeyChain::new(
-        vec![1_u8],
-        p12_keystore::PrivateKey::from_der(key.as_bytes()).unwrap(),
-        [p12_keystore::Certificate::from_der(certificate.as_bytes()).unwrap()],
-    );
-    let mut store = p12_keystore::KeyStore::new();
-    store.add_entry("app", p12_keystore::KeyStoreEntry::PrivateKeyChain(chain));
     for algorithm in [
-        p12_keystore::EncryptionAlgorithm::PbeWithHmacSha256AndAes256,
-        p12_keystore::EncryptionAlgorithm::PbeWithShaAnd40BitRc4Cbc,
-        p12_keystore::EncryptionAlgorithm::PbeWithShaAnd3KeyTripleDesCbc,
+        EncryptionAlgorithm::PbeWithHmacSha256AndAes256,
+        EncryptionAlgorithm::PbeWithShaAnd40BitRc4Cbc,
+        EncryptionAlgorithm::PbeWithShaAnd3KeyTripleDesCbc,
     ] {
-        let pfx = store
-            .writer(PASSWORD)
-            .encryption_algorithm(algorithm)
-            .write()
-            .unwrap();
+        let pfx = made.pkcs12_by(PASSWORD, algorithm);
         if cfg!(feature = "pkcs12") {
             let certificate = ClientCertificate::from_bytes(pfx.clone()).with_password(PASSWORD);
             ClientCertificateCredential::builder("contoso.com", "app-id", certificate)
@@ -515,7 +767,7 @@ fn t20_no_copy_of_the_key_is_left_in_memory() {
         .map(|needle| needle.iter().map(|byte| byte ^ MASK).collect::<Vec<_>>())
         .map(|needle| URL_SAFE_NO_PAD.encode(needle))
         .collect();
-    let encrypted = made.encrypted_pem("s3cret-canary");
+    let encrypted = encrypted(&made, "s3cret-canary");
     for (content, password) in [(made.pem(), ""), (encrypted, "s3cret-canary")] {
         let file = folder.write("key.pem", content);
         in_own_process(

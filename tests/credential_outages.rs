@@ -331,6 +331,34 @@ async fn r29_a_metadata_service_that_was_not_found_at_boot_is_found_later() {
     assert_eq!(azure.imds_probes(), 2);
 }
 
+#[tokio::test]
+async fn i6_an_identity_that_is_assigned_later_is_found_without_a_restart() {
+    for probe in [false, true] {
+        let (azure, clock, tokens) = virtual_machine(probe).await;
+        azure.assign_system_identity(false);
+        let error = tokens.token(VAULT).await.unwrap_err();
+        assert!(
+            error.to_string().contains("no identity is assigned"),
+            "{error}"
+        );
+        // An assignment takes minutes to be known everywhere.
+        for _ in 0..300 {
+            clock.advance(SECOND);
+            assert!(tokens.token(VAULT).await.is_err());
+        }
+        // Who asks all the time does not have the service asked all the time.
+        assert!(azure.token_requests() < 60, "{}", azure.token_requests());
+
+        azure.assign_system_identity(true);
+        let assigned = clock.now().monotonic;
+        while tokens.token(VAULT).await.is_err() {
+            clock.advance(SECOND);
+        }
+        let waited = clock.now().monotonic.saturating_sub(assigned);
+        assert!(waited <= 60 * SECOND, "{waited:?}");
+    }
+}
+
 /// A credential of a user's own, whose secret is replaced from outside.
 struct SecretFile {
     path: PathBuf,

@@ -167,6 +167,21 @@ async fn a_pod_with_workload_identity_is_found_and_settings_go_before_the_enviro
 }
 
 #[tokio::test]
+async fn on_a_machine_of_another_cloud_the_search_goes_on_at_once() {
+    let azure = Azure::start().await.unwrap();
+    let mut variables = nowhere();
+    variables[2].1 = azure.imds_host();
+    for status in [401, 403, 404] {
+        let status = http::StatusCode::from_u16(status).unwrap();
+        azure.fail_imds_probes(Failure::answer(status, "<html>no Azure</html>"));
+        let error = token(&azure, &variables).await.unwrap_err();
+        assert_eq!(tried(&error).len(), 7, "{status}: {error}");
+    }
+    assert_eq!(azure.imds_probes(), 3);
+    assert_eq!(azure.token_requests(), 0);
+}
+
+#[tokio::test]
 async fn the_client_id_alone_names_a_user_assigned_identity() {
     let azure = Azure::start().await.unwrap();
     let worker = azure.assign_user_identity("worker");

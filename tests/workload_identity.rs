@@ -110,7 +110,7 @@ async fn r30_a_token_that_kubernetes_has_replaced_is_used_for_the_next_request()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_has_ended_is_read_once_more_and_sent_only_if_it_is_another() {
+async fn a_token_that_is_refused_is_read_once_more_and_sent_only_if_it_is_another() {
     let folder = Folder::new();
     fs::write(folder.at("token"), PROJECTED).unwrap();
     let script = Script::new([out_of_time(), token()]);
@@ -122,21 +122,29 @@ async fn a_token_that_has_ended_is_read_once_more_and_sent_only_if_it_is_another
     assert_eq!(error.aadsts_codes(), [700_024]);
     assert_eq!(script.requests(), 1);
 
-    // Replaced while the first request is under way.
-    let script = Script::new([out_of_time(), token()]);
-    let (path, transport) = (folder.at("token"), script.transport());
-    let replacing = Transport::new(tower::service_fn(move |request| {
-        fs::write(&path, REPLACED).unwrap();
-        transport.clone().oneshot(request)
-    }));
-    let credential = builder(&folder).transport(replacing).build().unwrap();
-    credential.token(&vault()).await.unwrap();
-    let sent: Vec<_> = script
-        .seen()
-        .iter()
-        .map(|seen| seen.field("client_assertion").unwrap())
-        .collect();
-    assert_eq!(sent, [PROJECTED, REPLACED]);
+    // Replaced while the first request is under way, which had it whole or
+    // half written.
+    let malformed = reply(
+        401,
+        r#"{"error":"invalid_client","error_description":"AADSTS50027: JWT token is invalid or malformed.","error_codes":[50027]}"#,
+    );
+    for (first, refusal) in [(PROJECTED, out_of_time()), (&PROJECTED[..20], malformed)] {
+        fs::write(folder.at("token"), first).unwrap();
+        let script = Script::new([refusal, token()]);
+        let (path, transport) = (folder.at("token"), script.transport());
+        let replacing = Transport::new(tower::service_fn(move |request| {
+            fs::write(&path, REPLACED).unwrap();
+            transport.clone().oneshot(request)
+        }));
+        let credential = builder(&folder).transport(replacing).build().unwrap();
+        credential.token(&vault()).await.unwrap();
+        let sent: Vec<_> = script
+            .seen()
+            .iter()
+            .map(|seen| seen.field("client_assertion").unwrap())
+            .collect();
+        assert_eq!(sent, [first, REPLACED]);
+    }
 }
 
 #[tokio::test]

@@ -14,12 +14,12 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::answer::retry_after;
-use super::blocking::blocking;
-use super::entra::Settings;
+use super::blocking::{blocking, stopped};
+use super::entra::{Settings, again};
 use super::{Challenges, ClientCertificate, ClientCertificateCredential};
 use crate::environment::Environment;
 use crate::error::printable;
-use crate::transport::{Answer, Failure, Transport, place};
+use crate::transport::{Answer, Failure, Retries, RetryBudget, Transport, place};
 use crate::{
     AccessToken, Challenge, Credential, Demand, Error, ErrorKind, FollowChallenge as _, Origin,
     SharedCredential, TenantId, TokenRequest,
@@ -28,12 +28,13 @@ use crate::{
 const NAME: &str = "KeyVaultCertificateCredential";
 const API_VERSION: &str = "7.4";
 
-/// A request to the vault, of which reading a certificate takes two.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
-
 /// How long a certificate is used before the vault is asked whether there is a
 /// new one.
 const KEEP: Duration = Duration::from_secs(3600);
+
+/// How long the old one is used before the vault is asked again after it gave
+/// none.
+const PAUSE: Duration = Duration::from_secs(300);
 
 /// Signs an application in with a certificate that Key Vault keeps as a secret.
 #[derive(Clone)]
@@ -46,6 +47,7 @@ struct Inner {
     /// Who may read the vault.
     reader: SharedCredential,
     transport: Transport,
+    retry_budget: RetryBudget,
     settings: Settings,
     environment: Environment,
     known: Mutex<Known>,
@@ -65,7 +67,8 @@ struct Known {
 struct Kept {
     credential: ClientCertificateCredential,
     content: Arc<Zeroizing<Vec<u8>>>,
-    read_at: Duration,
+    /// When to ask the vault again, on the monotonic clock.
+    due_at: Duration,
 }
 
 /// What the vault gives: the secret behind a certificate.
@@ -105,6 +108,7 @@ impl KeyVaultCertificateCredential {
             tenant,
             reader,
             transport,
+            retry_budget: RetryBudget::default(),
             settings,
             environment: environment.clone(),
             known: Mutex::default(),
@@ -128,14 +132,15 @@ fn secret_uri(identifier: &str) -> Result<Uri, Error> {
     if !origin.is_https() {
         return Err(refuse("does not begin with https://"));
     }
-    if origin.has_userinfo() || uri.query().is_some() {
+    // `Uri` forgets what follows a `#`.
+    if origin.has_userinfo() || uri.query().is_some() || identifier.contains('#') {
         return Err(refuse("is more than host and path"));
     }
     let is_secret = uri
         .path()
         .get(..9)
         .is_some_and(|start| start.eq_ignore_ascii_case("/secrets/"));
-    if !is_secret || uri.path().len() == 9 {
+    if !is_secret || uri.path()[9..].trim_matches('/').is_empty() {
         return Err(refuse("is not below /secrets/"));
     }
     let with_version = format!(
@@ -147,17 +152,9 @@ fn secret_uri(identifier: &str) -> Result<Uri, Error> {
 
 impl Inner {
     async fn token(&self, request: &TokenRequest) -> Result<AccessToken, Error> {
-        let now = request.runtime().now().monotonic;
-        let known = self.kept();
-        let is_new = |kept: &Kept| now.saturating_sub(kept.read_at) < KEEP;
-        let kept = match &known {
-            Some(kept) if is_new(kept) => kept.clone(),
-            _ => match (self.read(request).await, known.clone()) {
-                (Ok(kept), _) => kept,
-                // The vault may be down while the certificate is as good as ever.
-                (Err(_), Some(old)) => old,
-                (Err(error), None) => return Err(error),
-            },
+        let kept = match self.kept() {
+            None => self.read(request).await?,
+            Some(old) => self.renewed(request, old).await?,
         };
         let refusal = match kept.credential.token(request).await {
             Err(error) if error.kind() == ErrorKind::Rejected => error,
@@ -170,6 +167,36 @@ impl Inner {
             }
             _ => Err(refusal),
         }
+    }
+
+    /// What the vault has in place of `old`, if it is time to ask; `old` itself
+    /// if there is nothing better, for as long as it is good.
+    async fn renewed(&self, request: &TokenRequest, old: Kept) -> Result<Kept, Error> {
+        let now = request.runtime().now();
+        let is_good = old.credential.is_in_time(now.wall);
+        if is_good && now.monotonic < old.due_at {
+            return Ok(old);
+        }
+        if !is_good {
+            return self.read(request).await.map_err(|error| {
+                error.in_context("the certificate that was in use is not valid any more")
+            });
+        }
+        // One attempt will do: nobody needs it yet.
+        let asked = self.read(&request.clone().ahead_of_need()).await;
+        match asked.ok().filter(|new| new.credential.is_in_time(now.wall)) {
+            Some(new) => Ok(new),
+            // The vault may be down while the certificate is as good as ever.
+            None => Ok(self.keep(Kept {
+                due_at: request.runtime().now().monotonic + PAUSE,
+                ..old
+            })),
+        }
+    }
+
+    fn keep(&self, kept: Kept) -> Kept {
+        self.known().kept = Some(kept.clone());
+        kept
     }
 
     fn kept(&self) -> Option<Kept> {
@@ -226,23 +253,18 @@ impl Inner {
         // To open what is encrypted takes its time on purpose.
         let credential = blocking(move || builder.build_in(&environment))
             .await
-            .ok_or_else(|| {
-                Error::new(
-                    ErrorKind::Aborted,
-                    "the runtime stopped while the certificate was read",
-                )
-            })?
+            .ok_or_else(|| stopped("the certificate was opened"))?
             .map_err(|error| error.in_context(&format!("from {}", place(&self.secret))))?;
         Ok(Kept {
             credential,
             content: Arc::new(secret.content),
-            read_at: request.runtime().now().monotonic,
+            due_at: request.runtime().now().monotonic + KEEP,
         })
     }
 
     async fn secret(&self, request: &TokenRequest) -> Result<Secret, Error> {
         let challenged = self.get(request, None).await?;
-        let demand = self.demand(&challenged, request.runtime().now().wall)?;
+        let demand = self.demand(&challenged)?;
         let audience = demand.audience().cloned().ok_or_else(|| self.no_vault())?;
         let mut wanted = request.for_audience(audience);
         // A vault takes tokens of its own tenant alone, which need not be the
@@ -274,6 +296,22 @@ impl Inner {
         request: &TokenRequest,
         token: Option<&AccessToken>,
     ) -> Result<Answer, Error> {
+        let mut retries = Retries::new(request, self.settings.schedule(), &self.retry_budget);
+        loop {
+            let limit = retries.limit(self.settings.attempt_timeout);
+            match self.attempt(request, token, limit).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => retries.wait(failure).await?,
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        request: &TokenRequest,
+        token: Option<&AccessToken>,
+        limit: Duration,
+    ) -> Result<Answer, Failure> {
         let mut get = Request::new(Full::new(Bytes::new()));
         *get.uri_mut() = self.secret.clone();
         let headers = get.headers_mut();
@@ -281,18 +319,18 @@ impl Inner {
         if let Some(token) = token {
             headers.insert(AUTHORIZATION, token.header_value().clone());
         }
-        self.transport
-            .send(get, request.runtime(), REQUEST_TIMEOUT)
-            .await
-            .map_err(|Failure { error, .. }| error)
+        let answer = self.transport.send(get, request.runtime(), limit).await?;
+        let status = answer.status();
+        if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
+            let error = self.refusal(&answer, request.runtime().now().wall);
+            let again = again(&error);
+            return Err(Failure::new(error, again));
+        }
+        Ok(answer)
     }
 
     /// What the vault asks for, if it is its to ask for.
-    fn demand(&self, challenged: &Answer, now: SystemTime) -> Result<Demand, Error> {
-        let status = challenged.status();
-        if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
-            return Err(self.refusal(challenged, now));
-        }
+    fn demand(&self, challenged: &Answer) -> Result<Demand, Error> {
         let origin = Origin::of(&self.secret)?;
         let challenges = Challenge::parse(challenged.headers());
         let demand = Challenges::new()
@@ -426,6 +464,9 @@ mod tests {
             "https://v.vault.azure.net/",
             "https://me@v.vault.azure.net/secrets/app",
             "https://v.vault.azure.net/secrets/app?x=y",
+            "https://v.vault.azure.net/secrets/app#part",
+            "https://v.vault.azure.net/secrets//",
+            "https://v.vault.azure.net/certificates/app",
         ] {
             let error = secret_uri(bad).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Configuration, "{bad}");

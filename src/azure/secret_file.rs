@@ -29,6 +29,8 @@ pub(in crate::azure) enum Unreadable {
     TooLarge,
     /// Neither root nor who owns the folder owns the file.
     ForeignOwner,
+    /// It lies somewhere else as well, by a hard link.
+    Linked,
     Failed(io::ErrorKind),
 }
 
@@ -40,6 +42,7 @@ impl fmt::Display for Unreadable {
             Self::NotAFile => f.write_str("is no regular file"),
             Self::TooLarge => f.write_str("is too large to be what it should be"),
             Self::ForeignOwner => f.write_str("belongs to another user than its folder"),
+            Self::Linked => f.write_str("has more names than one"),
             Self::Failed(kind) => write!(f, "could not be read: {kind}"),
         }
     }
@@ -63,17 +66,15 @@ pub(in crate::azure) async fn read(
     off_the_runtime(move || read_now(&path, bounds)).await
 }
 
-/// As [`read`], but only what root or the owner of the folder has put there, as
-/// far as the system knows owners. A link to somebody else's file is not.
+/// As [`read`], but only what root or the owner of the folder has put there, and
+/// there alone, as far as the system knows owners and links.
 pub(in crate::azure) async fn read_of_folder_owner(
     path: PathBuf,
     bounds: Bounds,
 ) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
     off_the_runtime(move || {
         let file = open(&path, bounds)?;
-        if !is_of_folder_owner(&file, &path)? {
-            return Err(Unreadable::ForeignOwner);
-        }
+        check_origin(&file, &path)?;
         read_open(file, bounds)
     })
     .await
@@ -118,18 +119,25 @@ fn read_open(file: File, bounds: Bounds) -> Result<Zeroizing<Vec<u8>>, Unreadabl
 }
 
 #[cfg(unix)]
-fn is_of_folder_owner(file: &File, path: &Path) -> Result<bool, Unreadable> {
+fn check_origin(file: &File, path: &Path) -> Result<(), Unreadable> {
     use std::os::unix::fs::MetadataExt as _;
 
-    let owner = file.metadata()?.uid();
+    let metadata = file.metadata()?;
     let folder = path.parent().ok_or(Unreadable::Missing)?;
-    Ok(owner == 0 || owner == folder.metadata()?.uid())
+    if metadata.uid() != 0 && metadata.uid() != folder.metadata()?.uid() {
+        return Err(Unreadable::ForeignOwner);
+    }
+    // A folder has a link from each folder in it.
+    if metadata.is_file() && metadata.nlink() > 1 {
+        return Err(Unreadable::Linked);
+    }
+    Ok(())
 }
 
 #[cfg(not(unix))]
 #[allow(clippy::unnecessary_wraps, reason = "other systems do look")]
-fn is_of_folder_owner(_: &File, _: &Path) -> Result<bool, Unreadable> {
-    Ok(true)
+fn check_origin(_: &File, _: &Path) -> Result<(), Unreadable> {
+    Ok(())
 }
 
 #[cfg(unix)]
@@ -226,12 +234,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn t6_a_file_of_another_user_than_the_folders_is_not_read() {
+    async fn t6_what_others_have_put_into_the_folder_is_not_read() {
         let folder = Folder::new("tower-bearer-owned-file");
         let file = folder.0.join("key");
         std::fs::write(&file, "1234").unwrap();
         let read = read_of_folder_owner(file.clone(), BOUNDS).await.unwrap();
         assert_eq!(&**read, b"1234");
+        let link = folder.0.join("hard-link");
+        std::fs::hard_link(&file, &link).unwrap();
+        let refused = read_of_folder_owner(link.clone(), BOUNDS).await;
+        assert_eq!(refused.unwrap_err(), Unreadable::Linked);
+        std::fs::remove_file(link).unwrap();
 
         // Root can give a file away; all others can put one of their own into
         // a folder of root's.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use super::directory::Holder;
 use super::imds::reuse_or_issue;
 use super::record::{Endpoint, RecordedRequest};
 use super::state::State;
@@ -100,7 +101,7 @@ fn version_2019(state: &State, call: &Call) -> Outcome {
             return Ok(Err(refused_2019(state, status, &fault.text())));
         }
     };
-    let issued = reuse_or_issue(state, &resource, &identity, false)?;
+    let issued = reuse_or_issue(state, &resource, Holder::Identity(&identity), false)?;
     Ok(Ok(json!({
         "access_token": issued.token,
         "client_id": identity.client_id(),
@@ -142,7 +143,7 @@ fn version_2017(state: &State, call: &Call, expiry: impl Fn(u64) -> Value) -> Ou
             return Ok(Err(refused_2017(state, status, &text)));
         }
     };
-    let issued = reuse_or_issue(state, &resource, &identity, false)?;
+    let issued = reuse_or_issue(state, &resource, Holder::Identity(&identity), false)?;
     Ok(Ok(json!({
         "access_token": issued.token,
         "expires_on": expiry(issued.expires_on),

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use super::directory::ManagedIdentity;
+use super::directory::Holder;
 use super::folder::Folder;
 use super::imds::reuse_or_issue;
 use super::record::{Endpoint, RecordedRequest};
@@ -140,15 +140,20 @@ fn token(state: &State, call: &Call) -> Outcome {
             "Required query variable 'api-version' is missing",
         )));
     }
-    let names: [&[&str]; 3] = [&["client_id"], &["object_id"], &["msi_res_id"]];
-    let asked = wanted(
-        state,
-        call,
-        &Method::GET,
-        &call.query,
-        names,
-        &["api-version"],
-    );
+    // An agent that does not know the ids of others passes them over.
+    let knows_others = state.arc.knows_user_assigned.load(Ordering::SeqCst);
+    let (names, also): ([&[&str]; 3], &[&str]) = if knows_others {
+        (
+            [&["client_id"], &["object_id"], &["msi_res_id"]],
+            &["api-version"],
+        )
+    } else {
+        (
+            [&[], &[], &[]],
+            &["api-version", "client_id", "object_id", "msi_res_id"],
+        )
+    };
+    let asked = wanted(state, call, &Method::GET, &call.query, names, also);
     let (resource, identity) = match asked {
         Ok(asked) => asked,
         Err(fault) => {
@@ -164,14 +169,7 @@ fn token(state: &State, call: &Call) -> Outcome {
             return Ok(Err(refused(status, error, &text)));
         }
     };
-    // An agent that does not know the ids of others passes them over.
-    let knows_others = state.arc.knows_user_assigned.load(Ordering::SeqCst);
-    let identity = if knows_others {
-        identity
-    } else {
-        ManagedIdentity::system_assigned()
-    };
-    let issued = reuse_or_issue(state, &resource, &identity, false)?;
+    let issued = reuse_or_issue(state, &resource, Holder::Identity(&identity), false)?;
     let expires_in = issued.expires_on.saturating_sub(state.now()).to_string();
     let mut body = json!({
         "access_token": issued.token,

@@ -5,10 +5,11 @@ use std::io;
 use http::{Method, StatusCode};
 use serde_json::json;
 
+use super::directory::Holder;
 use super::imds::reuse_or_issue;
 use super::record::{Endpoint, RecordedRequest};
 use super::state::State;
-use super::token_endpoint::{Fault, Outcome, serve, wanted};
+use super::token_endpoint::{Fault, Outcome, serve, wanted_resource};
 use super::wire::{Answer, Call, json};
 
 pub(super) const PATH: &str = "/oauth2/token";
@@ -28,16 +29,8 @@ fn token(state: &State, call: &Call) -> Outcome {
             "Required metadata header not specified.",
         )));
     }
-    let asked = wanted(
-        state,
-        call,
-        &Method::POST,
-        &call.form(),
-        [&[], &[], &[]],
-        &[],
-    );
-    let (resource, identity) = match asked {
-        Ok(asked) => asked,
+    let resource = match wanted_resource(call, &Method::POST, &call.form(), &[]) {
+        Ok(resource) => resource,
         Err(fault) => {
             let (status, code) = match fault {
                 Fault::Method => (StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
@@ -47,7 +40,7 @@ fn token(state: &State, call: &Call) -> Outcome {
             return Ok(Err(refused(status, code, &fault.text())));
         }
     };
-    let issued = reuse_or_issue(state, &resource, &identity, false)?;
+    let issued = reuse_or_issue(state, &resource, Holder::Person, false)?;
     Ok(Ok(json!({
         "access_token": issued.token,
         "refresh_token": "",

@@ -11,6 +11,11 @@ pub(super) const TENANT_ID: &str = "5d1f6a0e-93c4-4b7e-8a52-c07e3b9d4f16";
 pub(super) const CLIENT_ID: &str = "b7c20f4e-1d6a-4c39-9f85-2e64a1d07b38";
 pub(super) const CLIENT_SECRET: &str = "the-client-secret-of-the-embedded-Azure";
 
+/// The application that Cloud Shell is at Entra.
+const CLOUD_SHELL: &str = "b677c290-cf4b-4a8e-a60e-91ba650a4abe";
+const PERSON: &str = "person@embedded.example";
+const PERSON_ID: &str = "e2a96d70-5c1b-4f83-9d47-30b8c6f1a295";
+
 /// The identity of a virtual machine, or one that was assigned to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManagedIdentity {
@@ -60,6 +65,44 @@ impl ManagedIdentity {
     #[must_use]
     pub fn resource_id(&self) -> &str {
         &self.resource
+    }
+}
+
+/// Who a token of a host is for.
+#[derive(Clone, Copy)]
+pub(super) enum Holder<'a> {
+    Identity(&'a ManagedIdentity),
+    /// Who uses Cloud Shell.
+    Person,
+}
+
+impl<'a> Holder<'a> {
+    pub(super) fn app_id(self) -> &'a str {
+        match self {
+            Self::Identity(identity) => identity.client_id(),
+            Self::Person => CLOUD_SHELL,
+        }
+    }
+
+    pub(super) fn object_id(self) -> &'a str {
+        match self {
+            Self::Identity(identity) => identity.object_id(),
+            Self::Person => PERSON_ID,
+        }
+    }
+
+    pub(super) fn resource_id(self) -> Option<&'a str> {
+        match self {
+            Self::Identity(identity) => Some(identity.resource_id()),
+            Self::Person => None,
+        }
+    }
+
+    pub(super) fn person(self) -> Option<&'a str> {
+        match self {
+            Self::Identity(_) => None,
+            Self::Person => Some(PERSON),
+        }
     }
 }
 

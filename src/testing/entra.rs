@@ -122,6 +122,7 @@ fn token(state: &State, tenant: &str, call: &Call) -> Result<Result<String, Refu
         app_id: &granted.client_id,
         object_id: &granted.object_id,
         resource_id: None,
+        person: None,
         claims: granted.claims.as_ref(),
         now: state.now(),
         lifetime,

@@ -76,7 +76,7 @@ impl Azure {
         ]
     }
 
-    /// That of Cloud Shell.
+    /// That of Cloud Shell, whose tokens are those of `person@embedded.example`.
     #[must_use]
     pub fn cloud_shell_environment(&self) -> Vec<(&'static str, String)> {
         vec![("MSI_ENDPOINT", self.plain(cloud_shell::PATH))]

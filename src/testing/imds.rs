@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use super::directory::{ManagedIdentity, Wanted};
+use super::directory::{Holder, ManagedIdentity, Wanted};
 use super::record::{Endpoint, RecordedRequest};
 use super::state::State;
 use super::switches::{Switches, lock};
@@ -27,7 +27,7 @@ pub(super) struct Imds {
     pub(super) probe_switches: Arc<Switches>,
     pub(super) reuses_tokens: AtomicBool,
     pub(super) keeps_revoked_tokens: AtomicBool,
-    /// By client id and resource.
+    /// By the object id of who holds it, and resource.
     issued: Mutex<HashMap<(String, String), Issued>>,
 }
 
@@ -92,7 +92,7 @@ fn token(state: &State, call: &Call) -> Outcome {
         Ok(understood) => understood,
         Err(refusal) => return Ok(Err(refused(refusal))),
     };
-    let issued = reuse_or_issue(state, &resource, &identity, false)?;
+    let issued = reuse_or_issue(state, &resource, Holder::Identity(&identity), false)?;
     let expires_in = issued.expires_on.saturating_sub(state.now()).to_string();
     // Every value is a string here, other than at Entra.
     Ok(Ok(json!({
@@ -193,11 +193,11 @@ fn wanted_identity(query: &Parameters) -> Result<Wanted<'_>, Refusal> {
 pub(super) fn reuse_or_issue(
     state: &State,
     resource: &str,
-    identity: &ManagedIdentity,
+    holder: Holder<'_>,
     fresh: bool,
 ) -> Result<Issued, BoxError> {
     let now = state.now();
-    let key = (identity.client_id().to_owned(), resource.to_owned());
+    let key = (holder.object_id().to_owned(), resource.to_owned());
     // One lock around looking and issuing: two requests at the same moment
     // must get the same token. Signing takes about a millisecond.
     let mut kept = lock(&state.imds.issued);
@@ -213,9 +213,10 @@ pub(super) fn reuse_or_issue(
     let issued = state.issuer.issue(&Grant {
         audience: resource,
         tenant: &state.tenant,
-        app_id: identity.client_id(),
-        object_id: identity.object_id(),
-        resource_id: Some(identity.resource_id()),
+        app_id: holder.app_id(),
+        object_id: holder.object_id(),
+        resource_id: holder.resource_id(),
+        person: holder.person(),
         claims: None,
         now,
         lifetime: state.lifetime_or(LIFETIME),

@@ -96,7 +96,6 @@
 //! - [Revoked tokens](Azure::imds_keeps_revoked_tokens) of managed identities
 //!   are replaced, unless asked otherwise.
 //! - Any absolute URI or UUID can be asked a token for.
-//! - Cloud Shell's tokens are the machine's, and no person's.
 //! - A token that was asked for with claims carries them in a claim of its own,
 //!   `requested_claims`, by which the vault knows.
 //!

@@ -5,6 +5,7 @@ use std::io;
 use http::{Method, StatusCode};
 use serde_json::json;
 
+use super::directory::Holder;
 use super::imds::reuse_or_issue;
 use super::record::{Endpoint, RecordedRequest};
 use super::state::State;
@@ -84,7 +85,12 @@ fn token(state: &State, call: &Call) -> Outcome {
             return refused(status, code, &fault.text());
         }
     };
-    let issued = reuse_or_issue(state, &resource, &identity, fresh.is_some())?;
+    let issued = reuse_or_issue(
+        state,
+        &resource,
+        Holder::Identity(&identity),
+        fresh.is_some(),
+    )?;
     Ok(Ok(json!({
         "access_token": issued.token,
         "expires_on": issued.expires_on,

@@ -84,21 +84,8 @@ pub(super) fn wanted(
     names: [&[&str]; 3],
     also: &[&str],
 ) -> Result<(String, ManagedIdentity), Fault> {
-    if call.method != method {
-        return Err(Fault::Method);
-    }
-    if let Some(name) = parameters.duplicate() {
-        return Err(Fault::Duplicate(name.to_owned()));
-    }
-    let known =
-        |name: &str| name == "resource" || also.contains(&name) || names.concat().contains(&name);
-    if let Some(name) = parameters.names().find(|name| !known(name)) {
-        return Err(Fault::UnknownParameter(name.to_owned()));
-    }
-    let resource = parameters.filled("resource").ok_or(Fault::NoResource)?;
-    if !is_resource(resource) {
-        return Err(Fault::UnknownResource(resource.to_owned()));
-    }
+    let known = [&names.concat(), also].concat();
+    let resource = wanted_resource(call, method, parameters, &known)?;
     let given = |names: &[&str]| names.iter().find_map(|name| parameters.get(name));
     let wanted = match names.map(given) {
         [None, None, None] => Wanted::SystemAssigned,
@@ -108,7 +95,33 @@ pub(super) fn wanted(
         _ => return Err(Fault::SeveralIdentities),
     };
     match lock(&state.directory).identity(wanted) {
-        Some(identity) => Ok((resource.to_owned(), identity.clone())),
+        Some(identity) => Ok((resource, identity.clone())),
         None => Err(Fault::NoIdentity),
+    }
+}
+
+/// The resource that `parameters` ask for; other parameters than those that are
+/// `known` are refused.
+pub(super) fn wanted_resource(
+    call: &Call,
+    method: &Method,
+    parameters: &Parameters,
+    known: &[&str],
+) -> Result<String, Fault> {
+    if call.method != method {
+        return Err(Fault::Method);
+    }
+    if let Some(name) = parameters.duplicate() {
+        return Err(Fault::Duplicate(name.to_owned()));
+    }
+    let is_known = |name: &str| name == "resource" || known.contains(&name);
+    if let Some(name) = parameters.names().find(|name| !is_known(name)) {
+        return Err(Fault::UnknownParameter(name.to_owned()));
+    }
+    let resource = parameters.filled("resource").ok_or(Fault::NoResource)?;
+    if is_resource(resource) {
+        Ok(resource.to_owned())
+    } else {
+        Err(Fault::UnknownResource(resource.to_owned()))
     }
 }

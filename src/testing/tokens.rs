@@ -36,6 +36,8 @@ pub(super) struct Grant<'a> {
     pub(super) object_id: &'a str,
     /// The ARM id of a managed identity.
     pub(super) resource_id: Option<&'a str>,
+    /// The name of the person for whom the application asks.
+    pub(super) person: Option<&'a str>,
     /// The content of the `claims` parameter.
     pub(super) claims: Option<&'a Map<String, Value>>,
     pub(super) now: u64,
@@ -118,7 +120,7 @@ impl Issuer {
             "appid": grant.app_id,
             "appidacr": if grant.resource_id.is_some() { "2" } else { "1" },
             "idp": issuer,
-            "idtyp": "app",
+            "idtyp": if grant.person.is_some() { "user" } else { "app" },
             "oid": grant.object_id,
             "sub": grant.object_id,
             "tid": grant.tenant,
@@ -127,6 +129,10 @@ impl Issuer {
         });
         if let Some(id) = grant.resource_id {
             claims["xms_mirid"] = id.into();
+        }
+        if let Some(person) = grant.person {
+            claims["scp"] = "user_impersonation".into();
+            claims["upn"] = person.into();
         }
         if let Some(asked) = grant.claims.and_then(|claims| claims.get("access_token")) {
             let mut asked = asked.clone();
@@ -308,6 +314,7 @@ mod tests {
             app_id: "an-app",
             object_id: "an-object",
             resource_id: None,
+            person: None,
             claims: None,
             now: 10_000,
             lifetime: 3_599,

@@ -1,12 +1,17 @@
 //! What the embedded Azure promises to those who test with it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod assertions;
+#[path = "../support/certificates.rs"]
+mod certificates;
 mod client;
 mod entra;
 mod faults;
 mod hosts;
 mod imds;
 mod life;
+#[path = "../support/scripted.rs"]
+mod scripted;
 mod vault;
 
 use std::future::Future;

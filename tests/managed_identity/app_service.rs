@@ -176,6 +176,14 @@ async fn an_identity_that_is_not_assigned_is_said_to_be_so() {
         error.advice().unwrap().contains("check the audience"),
         "{error}"
     );
+    // Often it comes back as 500, which no attempt makes better.
+    for code in [500_011, 50_001, 650_057] {
+        let body = format!(r#"{{"statusCode":500,"message":"AADSTS{code}: no such resource"}}"#);
+        let (error, script) = refused_on(&APP_SERVICE, [reply(500, body)]).await;
+        assert_eq!(error.kind(), ErrorKind::Rejected, "{error}");
+        assert!(error.advice().unwrap().contains("audience"), "{error}");
+        assert_eq!(script.requests(), 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -193,6 +201,14 @@ async fn who_answers_nothing_or_refuses_the_secret_is_told_what_to_do() {
             .contains("this is Azure App Service: unset IDENTITY_ENDPOINT"),
         "{error}"
     );
+    // Not once the variables have proved right.
+    let refused = Reply::Fail(io::ErrorKind::ConnectionRefused);
+    let script = Script::new([token(), refused]);
+    let credential = on(&script, &APP_SERVICE).build().unwrap();
+    credential.token(&vault()).await.unwrap();
+    let error = credential.token(&vault()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable);
+    assert!(!error.to_string().contains("unset"), "{error}");
     for variables in [&APP_SERVICE[..], &MACHINE_LEARNING] {
         let (error, _) = refused_on(variables, [reply(401, "")]).await;
         assert!(
@@ -382,6 +398,7 @@ async fn the_words_of_a_real_refusal_are_those_of_the_host() {
     // App Service says 500 for an audience that it does not know.
     let error = ask(azure.app_service_environment(), "vault").await;
     assert_eq!(error.status().map(|status| status.as_u16()), Some(500));
+    assert_eq!(error.kind(), ErrorKind::Rejected);
     assert_eq!(error.aadsts_codes(), [500_011]);
     assert!(error.correlation_id().is_some());
 

@@ -161,8 +161,12 @@ async fn t6_only_a_small_regular_file_of_the_agent_is_read() {
     std::fs::write(at("lines.key"), "canary\r\nx-evil: 1").unwrap();
     std::fs::write(at("binary.key"), b"canary\0").unwrap();
     let names = [
-        "link", "environ", "zero", "pipe", "folder", "large", "empty", "lines", "binary",
+        "link", "environ", "zero", "pipe", "folder", "large", "empty", "lines", "binary", "hard",
     ];
+    // Another name of a file that lies elsewhere.
+    let elsewhere = azure.arc_key_folder().with_extension("elsewhere");
+    std::fs::write(&elsewhere, "canary").unwrap();
+    std::fs::hard_link(&elsewhere, at("hard.key")).unwrap();
     let mut challenges = Vec::from(names.map(|name| {
         let path = at(&format!("{name}.key"));
         format!("Basic realm={}", path.display())
@@ -173,6 +177,7 @@ async fn t6_only_a_small_regular_file_of_the_agent_is_read() {
         challenges.push(format!("Basic realm={}", at("foreign.key").display()));
     }
     refused(&azure, &challenges).await;
+    std::fs::remove_file(elsewhere).unwrap();
 
     // As large as it may be.
     std::fs::write(at("whole.key"), "c".repeat(4096)).unwrap();
@@ -205,6 +210,10 @@ async fn there_is_one_proof_and_not_another() {
     let credential = scripted(&azure, &script).build().unwrap();
     let error = credential.token(&vault()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Rejected, "{error}");
+    assert!(
+        error.advice().unwrap().contains("refuses the key"),
+        "{error}"
+    );
     assert_eq!(script.requests(), 2);
 
     // A server that wants none is not the agent.
@@ -327,7 +336,20 @@ async fn an_agent_that_knows_no_other_identities_is_found_out() {
         azure.arc_knows_user_assigned(false);
         let error = soon(credential.token(&vault())).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Rejected, "{error}");
+        assert!(error.advice().unwrap().contains("update the agent"));
     }
+    // Nor does it look whether there is such an identity.
+    let stranger = azure.arc_identity().user_assigned(client_id(CLIENT_ID));
+    let error = soon(stranger.build().unwrap().token(&vault()))
+        .await
+        .unwrap_err();
+    assert!(error.advice().unwrap().contains("update the agent"));
+    // Its own identity is one that it may lack.
+    azure.assign_system_identity(false);
+    let error = soon(azure.arc_identity().build().unwrap().token(&vault()))
+        .await
+        .unwrap_err();
+    assert!(error.message().contains("Identity not found"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -343,6 +365,15 @@ async fn in_a_chain_an_agent_that_does_not_run_is_passed_over() {
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.advice().unwrap().contains("azcmagent"), "{error}");
     }
+    // One that has served before is out of order.
+    let path = azure.arc_key_folder().join("a.key");
+    std::fs::write(&path, "canary").unwrap();
+    let stopped = Reply::Fail(io::ErrorKind::ConnectionRefused);
+    let script = Script::new([challenge(&path), token(), stopped]);
+    let credential = scripted(&azure, &script).probe(true).build().unwrap();
+    credential.token(&vault()).await.unwrap();
+    let error = credential.token(&vault()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
 }
 
 #[tokio::test]

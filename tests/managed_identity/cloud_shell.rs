@@ -66,7 +66,15 @@ async fn the_embedded_one_gives_a_token() {
         .environment(azure.cloud_shell_environment())
         .timeout(Duration::from_millis(500));
     let credential = builder.build().unwrap();
-    soon(credential.token(&vault())).await.unwrap();
+    // Whatever identity the machine has, if any.
+    azure.assign_system_identity(false);
+    let token = soon(credential.token(&vault())).await.unwrap();
+    let principal = token.principal();
+    assert_eq!(principal.principal_type(), Some(PrincipalType::User));
+    assert_eq!(
+        principal.user_principal_name(),
+        Some("person@embedded.example")
+    );
     let request = TokenRequest::new("vault");
     let error = soon(credential.token(&request)).await.unwrap_err();
     assert_eq!(error.oauth_error(), Some("AudienceNotSupported"));

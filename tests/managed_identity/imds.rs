@@ -272,8 +272,11 @@ async fn t8_a_redirect_is_an_error_and_not_followed() {
 
 #[tokio::test(start_paused = true)]
 async fn the_probe_looks_once_and_without_the_header() {
-    for answer in [400, 404, 429, 500, 200] {
-        let script = Script::new([reply(answer, "anything"), token()]);
+    let in_any_form = [400, 408, 410, 429, 500, 503].map(|status| reply(status, "anything"));
+    // An error in the form of Azure is one of Azure, whatever its status.
+    let in_json = [200, 401, 403, 404, 502].map(|status| reply(status, r#"{"error":"any"}"#));
+    for answer in in_any_form.into_iter().chain(in_json) {
+        let script = Script::new([answer, token()]);
         let credential = builder(&script).probe(true).build().unwrap();
         for _ in 0..3 {
             credential.token(&vault()).await.unwrap();
@@ -290,6 +293,171 @@ async fn the_probe_looks_once_and_without_the_header() {
     }
 }
 
+/// What is at the address of the metadata service in other clouds and on some
+/// networks, by status and body.
+const NOT_AZURE: [(u16, &str); 8] = [
+    (200, "<html>sign in"),
+    (200, r#"{"meta-data":"latest"}"#),
+    (200, "[]"),
+    (
+        401,
+        "<?xml version=\"1.0\"?><html>401 - Unauthorized</html>",
+    ),
+    (403, "<html>Missing Metadata-Flavor</html>"),
+    (404, "<html>404 - Not Found</html>"),
+    (502, "<html>bad gateway"),
+    (504, ""),
+];
+
+#[tokio::test(start_paused = true)]
+async fn what_other_clouds_have_at_the_address_is_no_metadata_service() {
+    for (status, body) in NOT_AZURE {
+        let script = Script::new([reply(status, body)]);
+        let credential = builder(&script).probe(true).build().unwrap();
+        let error = credential.token(&vault()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{status}: {error}");
+        assert_eq!(error.status().map(|status| status.as_u16()), Some(status));
+        assert!(error.message().contains("not as the metadata"), "{error}");
+        assert!(error.advice().unwrap().contains("does not look"), "{error}");
+        assert_eq!(script.requests(), 1, "a probe costs nobody more");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_only_a_token_request_shows_to_be_elsewhere_is_unavailable_in_a_chain() {
+    for (status, body) in NOT_AZURE {
+        if status == 502 || status == 504 {
+            // An outage, as far as anybody can tell.
+            continue;
+        }
+        let script = Script::new([reply(400, "who are you?"), reply(status, body)]);
+        let credential = builder(&script).probe(true).build().unwrap();
+        let error = credential.token(&vault()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{status}: {error}");
+        assert!(error.advice().unwrap().contains("does not look"), "{error}");
+
+        // Who asks for nothing else gets the error, and is told the same.
+        let (error, _) = error_after([reply(status, body)]).await;
+        let expected = match status {
+            200 => ErrorKind::InvalidResponse,
+            404 => ErrorKind::Unreachable,
+            _ => ErrorKind::Rejected,
+        };
+        assert_eq!(error.kind(), expected, "{status}: {error}");
+        assert!(error.advice().is_some(), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_without_the_endpoint_of_identities_is_unavailable_in_a_chain() {
+    let missing = || reply(404, r#"{"error":"not_found"}"#);
+    let probed = || reply(400, r#"{"error":"bad_request_102"}"#);
+    let script = Script::new([probed(), missing()]);
+    let credential = builder(&script).probe(true).build().unwrap();
+    let error = credential.token(&vault()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert_eq!(script.requests(), 1 + 6, "it may be an update");
+
+    let script = Script::new([probed(), token(), missing()]);
+    let credential = builder(&script).probe(true).build().unwrap();
+    credential.token(&vault()).await.unwrap();
+    let error = credential.token(&vault()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "it had one: {error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_metadata_service_that_fails_is_no_sign_of_being_elsewhere() {
+    let probed = || reply(400, r#"{"error":"bad_request_102"}"#);
+    let expired = format!(
+        r#"{{"access_token":"t0k3n","expires_in":"-5","expires_on":"1500000000","client_id":"{CLIENT_ID}"}}"#
+    );
+    for (failure, kind) in [
+        (reply(200, expired), ErrorKind::InvalidResponse),
+        (reply(200, "<html>"), ErrorKind::InvalidResponse),
+        (reply(403, "<html>"), ErrorKind::Rejected),
+        (reply(429, ""), ErrorKind::Throttled),
+        (reply(503, ""), ErrorKind::Unreachable),
+        (
+            Reply::Fail(io::ErrorKind::ConnectionRefused),
+            ErrorKind::Unreachable,
+        ),
+        (Reply::Hang, ErrorKind::Timeout),
+    ] {
+        let script = Script::new([probed(), failure]);
+        let credential = builder(&script).probe(true).build().unwrap();
+        let error = credential.token(&vault()).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        let advice = error.advice().unwrap_or_default();
+        assert!(!advice.contains("does not look"), "{error}");
+        if error.status().is_none() {
+            assert!(advice.contains("has answered before"), "{error}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn errors_that_microsoft_documents_come_with_what_to_do() {
+    for (status, code, kind, requests, advice) in [
+        (
+            400,
+            "invalid_resource",
+            ErrorKind::Rejected,
+            1,
+            "check the audience",
+        ),
+        (
+            400,
+            "invalid_scope",
+            ErrorKind::Rejected,
+            1,
+            "check the audience",
+        ),
+        (
+            401,
+            "unauthorized_client",
+            ErrorKind::Rejected,
+            1,
+            "no identity is assigned to this machine",
+        ),
+        (
+            500,
+            "unknown",
+            ErrorKind::Unreachable,
+            6,
+            "has a managed identity",
+        ),
+        (
+            401,
+            "unknown_source",
+            ErrorKind::Rejected,
+            1,
+            "check that the endpoint",
+        ),
+        (400, "invalid_request", ErrorKind::Rejected, 1, ""),
+        (400, "access_denied", ErrorKind::Rejected, 1, ""),
+        (400, "unsupported_response_type", ErrorKind::Rejected, 1, ""),
+    ] {
+        let body = format!(r#"{{"error":"{code}","error_description":"what Azure says"}}"#);
+        let (error, script) = error_after([reply(status, body.clone())]).await;
+        assert_eq!(error.kind(), kind, "{error}");
+        assert_eq!(error.oauth_error(), Some(code));
+        assert!(error.message().contains("what Azure says"), "{error}");
+        assert_eq!(script.requests(), requests, "{error}");
+        let given = error.advice().unwrap_or_default();
+        assert!(
+            given.contains(advice) && given.is_empty() == advice.is_empty(),
+            "{error}"
+        );
+
+        // Only that there is no identity lets a chain go on.
+        let script = Script::new([reply(400, ""), reply(status, body)]);
+        let credential = builder(&script).probe(true).build().unwrap();
+        let error = credential.token(&vault()).await.unwrap_err();
+        let is_unavailable = error.kind() == ErrorKind::Unavailable;
+        assert_eq!(is_unavailable, code == "unauthorized_client", "{error}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn r29_a_probe_that_finds_nothing_is_remembered_for_thirty_seconds_at_most() {
     for nothing in [
@@ -299,6 +467,7 @@ async fn r29_a_probe_that_finds_nothing_is_remembered_for_thirty_seconds_at_most
             403,
             "A socket operation was attempted to an Unreachable network",
         ),
+        reply(403, r#"{"error":"connect: network is unreachable"}"#),
         reply(302, "").header("location", "http://portal.example/"),
     ] {
         let script = Script::new([nothing, reply(400, ""), token()]);

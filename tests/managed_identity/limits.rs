@@ -123,6 +123,59 @@ async fn a_refresh_ahead_of_need_and_other_tenants_are_asked_for_as_usual() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_retries_of_all_acquisitions_together_have_a_limit() {
+    for variables in HOSTS {
+        let script = Script::new([reply(503, "")]);
+        let credential = on(&script, variables).build().unwrap();
+        let mut asking = tokio::task::JoinSet::new();
+        for _ in 0..50 {
+            let credential = credential.clone();
+            asking.spawn(async move { credential.token(&vault()).await });
+        }
+        while let Some(asked) = asking.join_next().await {
+            asked.unwrap().unwrap_err();
+        }
+        let lasted = script.moments().last().copied().unwrap();
+        let retries = u32::try_from(script.requests() - 50).unwrap();
+        // Ten that were saved up, a tenth of the acquisitions, one a second.
+        assert!(
+            f64::from(retries) <= 10.0 + 5.0 + lasted,
+            "{variables:?}: {retries} in {lasted} s"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_cache_asks_a_host_for_five_tokens_at_once_and_not_for_more() {
+    let azure = Azure::start().await.unwrap();
+    for (round, variables) in [
+        vec![("AZURE_POD_IDENTITY_AUTHORITY_HOST", azure.imds_host())],
+        azure.app_service_environment(),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let builder = ManagedIdentityCredential::builder().environment(variables);
+        let tokens = TokenCache::new(builder.build().unwrap());
+        let before = azure.token_requests();
+        let hold = azure.hold_token_requests();
+        let mut asking = tokio::task::JoinSet::new();
+        for number in 0..20 {
+            let tokens = tokens.clone();
+            let audience = format!("api://{round}-{number}");
+            asking.spawn(async move { tokens.token(&*audience).await });
+        }
+        soon(azure.wait_for_token_requests(before + 5)).await;
+        hold.release();
+        while let Some(asked) = soon(asking.join_next()).await {
+            asked.unwrap().unwrap();
+        }
+        assert_eq!(azure.token_requests(), before + 20);
+        assert_eq!(azure.max_concurrent_token_requests(), 5);
+    }
+}
+
 #[tokio::test]
 async fn who_gives_up_leaves_nothing_behind_that_hinders_others() {
     let azure = Azure::start().await.unwrap();

@@ -40,7 +40,7 @@ use tower_bearer::azure::{
 };
 use tower_bearer::testing::{Azure, Endpoint, Failure};
 use tower_bearer::{
-    Claims, Credential as _, Error, ErrorKind, PrincipalType, TenantId, TokenRequest,
+    Claims, Credential as _, Error, ErrorKind, PrincipalType, TenantId, TokenCache, TokenRequest,
 };
 
 const CLIENT_ID: &str = "11111111-2222-3333-4444-555555555555";

@@ -30,24 +30,27 @@ mod tool_stub;
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
+#[cfg(feature = "pkcs12")]
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+#[cfg(feature = "pkcs12")]
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
 use certificates::Made;
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use loopback::{closed_port, in_own_process};
 use scripted::{Reply, Script, reply, token};
-use tool_stub::Folder;
+use tool_stub::{Folder, eventually};
 use tower::{Layer as _, ServiceExt as _};
 use tower_bearer::azure::{
     ConnectionString, ConnectionStringBuilder, TokenProvider, TokenProviderBuilder,
 };
 use tower_bearer::testing::{Azure, Failure, ManualRuntime};
 use tower_bearer::{
-    BearerAuthLayer, Credential as _, ErrorKind, TenantId, TokenCache, TokenRequest, Transport,
+    BearerAuthLayer, Credential as _, ErrorKind, Runtime as _, SharedCredential, TenantId,
+    TokenCache, TokenRequest, Transport,
 };
 
 const VAULT: &str = "https://vault.azure.net";

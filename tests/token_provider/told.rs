@@ -306,13 +306,14 @@ async fn a_workload_identity_is_told_by_the_string_or_by_the_environment() {
 }
 
 /// As .NET signs in, for applications that trust a subject name and an issuer.
+#[cfg(feature = "pkcs12")]
 #[tokio::test(start_paused = true)]
 async fn the_chain_of_a_certificate_is_sent_and_its_file_may_have_a_password() {
     let folder = Folder::new();
     let made = Made::new();
-    let pem = folder.write("client.pem", made.encrypted_pem("canary; 'x'"));
+    let pfx = folder.write("client.pfx", made.pkcs12("canary; 'x'"));
     let string = |password: &str| {
-        let string = ConnectionStringBuilder::client_certificate("b.example", "app", &pem)
+        let string = ConnectionStringBuilder::client_certificate("b.example", "app", &pfx)
             .certificate_password(password);
         TokenProvider::builder().parsed_connection_string(string.build().unwrap())
     };

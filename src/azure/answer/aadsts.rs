@@ -12,13 +12,17 @@ const THROTTLED: [u32; 3] = [LOOP_DETECTED, 90_055, 50_166];
 const FAILED_ON_ITS_SIDE: [u32; 10] = [
     50_033, 90_006, 90_012, 90_024, 90_033, 90_090, 50_087, 40_010, 70_012, 80_005,
 ];
+/// App Service answers 500 with these.
+const NO_SUCH_RESOURCE: [u32; 3] = [500_011, 650_057, 50_001];
 
-/// The kind of failure that a code stands for, if it is not a refusal.
+/// The kind of failure that a code stands for, if the status may say otherwise.
 pub(in crate::azure) fn kind(codes: &[u32]) -> Option<ErrorKind> {
     if codes.iter().any(|code| THROTTLED.contains(code)) {
         Some(ErrorKind::Throttled)
     } else if codes.iter().any(|code| FAILED_ON_ITS_SIDE.contains(code)) {
         Some(ErrorKind::Unreachable)
+    } else if codes.iter().any(|code| NO_SUCH_RESOURCE.contains(code)) {
+        Some(ErrorKind::Rejected)
     } else {
         None
     }
@@ -59,7 +63,7 @@ fn by_code(code: u32) -> Option<&'static str> {
             "the certificate or assertion was not accepted: check that it belongs to the application"
         }
         700_024 | 500_133 | 50_013 => {
-            "the assertion is not valid at this time: check the clock of this machine"
+            "the assertion is not valid at this time: check the clock of this machine, and whether the token file, if it is from one, is still replaced"
         }
         50_105 => "assign the application to the service's enterprise application",
         53_000..=53_003 | 530_032 | 50_158 => "a Conditional Access policy refuses this sign-in",
@@ -132,6 +136,8 @@ mod tests {
     fn codes_that_pass_are_told_from_refusals() {
         assert_eq!(kind(&[50_196]), Some(ErrorKind::Throttled));
         assert_eq!(kind(&[7, 90_033]), Some(ErrorKind::Unreachable));
+        assert_eq!(kind(&[500_011]), Some(ErrorKind::Rejected));
+        assert_eq!(kind(&[500_011, 90_033]), Some(ErrorKind::Unreachable));
         assert_eq!(kind(&[7_000_215]), None);
         assert!(advice(&[7_000_215], None).unwrap().contains("not its id"));
         assert!(advice(&[1], Some("invalid_client")).is_some());

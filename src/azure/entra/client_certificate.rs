@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::certificate::{Algorithm, Assertion, Certificate, ClientCertificate, Holder};
 use super::settings::{Settings, sign_in_settings};
@@ -41,8 +42,10 @@ const SEND_CHAIN: &str = "AZURE_CLIENT_SEND_CERTIFICATE_CHAIN";
 ///   (`x5t#S256`), as Microsoft's page on certificate credentials has it. For
 ///   AD FS, the tenant `adfs` of an authority of one's own, it is RS256 and
 ///   SHA-1 (`x5t`).
-/// - A file is read for each token request. A new certificate is used at once; of
-///   one that cannot be used the error tells, should Entra refuse the old one.
+/// - A file is read for each token request. A new certificate is used at once.
+///   One that cannot be used, or not yet, leaves the old one in use, which
+///   [`reload_error`](Self::reload_error) tells, and the error, should the old
+///   one end or be refused.
 /// - A certificate that has expired, or is not valid yet by the clock of the
 ///   [runtime](crate::Runtime), is an error that says when.
 /// - The [principal](AccessToken::principal) has the certificate's SHA-1
@@ -106,6 +109,27 @@ impl ClientCertificateCredential {
         Self::from_environment(&Environment::of_process(), Settings::default())
     }
 
+    /// Why the certificate that lies in the file now was not taken when the last
+    /// token was asked for, and an older one was; `None` if it was. To be
+    /// watched: the older one ends one day.
+    ///
+    /// ```no_run
+    /// # fn run(credential: &tower_bearer::azure::ClientCertificateCredential) {
+    /// if let Some(problem) = credential.reload_error() {
+    ///     eprintln!("the new certificate is of no use: {problem}");
+    /// }
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn reload_error(&self) -> Option<Error> {
+        self.0.holder.problem()
+    }
+
+    /// Whether its certificate may be used at `now`.
+    pub(in crate::azure) fn is_in_time(&self, now: SystemTime) -> bool {
+        self.0.holder.is_in_time(now)
+    }
+
     pub(in crate::azure) fn from_environment(
         environment: &Environment,
         settings: Settings,
@@ -143,13 +167,18 @@ impl ClientCertificateCredential {
 
 impl Inner {
     async fn token(&self, request: &TokenRequest) -> Result<AccessToken, Error> {
-        let (certificate, problem) = self.holder.newest().await;
+        let now = request.runtime().now().wall;
+        let (certificate, problem) = self.holder.newest(now).await;
         let refusal = match self.sign_in(request, &certificate).await {
-            Err(error) if error.kind() == ErrorKind::Rejected => error,
+            Err(error)
+                if error.kind() == ErrorKind::Rejected || certificate.check(now).is_err() =>
+            {
+                error
+            }
             other => return other,
         };
         // It may have been replaced in that very moment.
-        let (newest, _) = self.holder.newest().await;
+        let (newest, _) = self.holder.newest(now).await;
         if newest.thumbprint() != certificate.thumbprint() {
             return self.sign_in(request, &newest).await;
         }
@@ -165,7 +194,7 @@ impl Inner {
     async fn sign_in(
         &self,
         request: &TokenRequest,
-        certificate: &Certificate,
+        certificate: &Arc<Certificate>,
     ) -> Result<AccessToken, Error> {
         let endpoint = self.application.endpoint(request)?;
         let signed = Assertion {
@@ -178,7 +207,8 @@ impl Inner {
                 Algorithm::Ps256
             },
         }
-        .sign(certificate, request.runtime())?;
+        .sign(certificate, request.runtime())
+        .await?;
         let token = self
             .application
             .sign_in(request, &assertion::proof(&signed), &[&signed])
@@ -212,6 +242,7 @@ impl fmt::Debug for ClientCertificateCredential {
             .field("tenant", &application.tenants.own().as_str())
             .field("client_id", &application.client_id)
             .field("authority", &application.authority.to_string())
+            .field("reload_error", &self.reload_error())
             .finish_non_exhaustive()
     }
 }

@@ -139,7 +139,7 @@ impl Application {
 
 /// A refusal is final, and so is a server's wish to be left alone: those who
 /// wait learn of it at once, and the cache keeps to it.
-fn again(error: &Error) -> Again {
+pub(super) fn again(error: &Error) -> Again {
     match error.kind() {
         ErrorKind::Throttled if error.retry_after().is_none() => Again::Later,
         ErrorKind::Unreachable | ErrorKind::Timeout => Again::Later,

@@ -22,7 +22,7 @@ pub(in crate::azure) struct Settings {
     pub(super) continuous_access_evaluation: bool,
     pub(in crate::azure) transport: Option<Transport>,
     pub(super) timeout: Duration,
-    pub(super) attempt_timeout: Duration,
+    pub(in crate::azure) attempt_timeout: Duration,
 }
 
 impl Default for Settings {
@@ -54,6 +54,16 @@ impl Settings {
         Ok(self)
     }
 
+    /// How what failed is tried again.
+    pub(in crate::azure) fn schedule(&self) -> Schedule {
+        Schedule {
+            tries: 3,
+            base: Duration::from_millis(800),
+            longest: Duration::from_secs(10),
+            budget: self.timeout,
+        }
+    }
+
     pub(super) fn application(
         self,
         tenant: &str,
@@ -81,6 +91,7 @@ impl Settings {
             )
             .with_advice("give the host of the AD FS server as authority_host"));
         }
+        let schedule = self.schedule();
         let transport = match self.transport {
             Some(transport) => transport,
             None if self.http_to_loopback => Transport::builder().allow_http_loopback().build()?,
@@ -91,12 +102,7 @@ impl Settings {
             tenants,
             authority,
             transport,
-            schedule: Schedule {
-                tries: 3,
-                base: Duration::from_millis(800),
-                longest: Duration::from_secs(10),
-                budget: self.timeout,
-            },
+            schedule,
             retry_budget: RetryBudget::default(),
             attempt_timeout: self.attempt_timeout,
             continuous_access_evaluation: self.continuous_access_evaluation,

@@ -23,10 +23,6 @@ const FILE: Bounds = Bounds {
     follow_links: true,
 };
 
-/// "The assertion is not within its time": the file may have been replaced in
-/// that very moment.
-const OUT_OF_TIME: u32 = 700_024;
-
 /// Signs in an application with the token that Kubernetes projects into its
 /// pod: workload identity, as AKS and Arc-enabled clusters have it.
 ///
@@ -46,7 +42,7 @@ const OUT_OF_TIME: u32 = 700_024;
 ///
 /// - The file is read for each token request, so that one that has been replaced
 ///   is used at once. It may be a symbolic link, and up to 64 KiB long. If Entra
-///   says that its token has ended, it is read once more.
+///   refuses its token, it is read once more, and another token is tried.
 /// - Everything else is as with
 ///   [`ClientSecretCredential`](super::ClientSecretCredential).
 /// - The proxy of AKS for identity bindings is not used.
@@ -88,9 +84,10 @@ impl Inner {
     async fn token(&self, request: &TokenRequest) -> Result<AccessToken, Error> {
         let assertion = self.read().await?;
         let refusal = match self.sign_in(request, &assertion).await {
-            Err(error) if error.aadsts_codes().contains(&OUT_OF_TIME) => error,
+            Err(error) if error.kind() == ErrorKind::Rejected => error,
             other => return other,
         };
+        // It may have been replaced in that very moment, or read half written.
         let again = self.read().await?;
         if *again == *assertion {
             return Err(refusal);

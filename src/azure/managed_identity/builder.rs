@@ -97,11 +97,13 @@ impl ManagedIdentityCredentialBuilder {
     /// error is [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable), so
     /// that the chain goes on to its next credential.
     ///
-    /// Where no variables name a host it looks first, for
+    /// On what is taken for a virtual machine it looks first, for
     /// [a short time](Self::probe_timeout), whether there is a metadata service
     /// at all. A service that was found is not looked for again; one that was
-    /// not is, after 30 seconds. On all hosts an identity that is not assigned
-    /// counts as none.
+    /// not is, after 30 seconds. What other clouds and some networks have at its
+    /// address is none: what is no error of Azure's in JSON counts only if it is
+    /// 400, 408, 410, 429, 500 or 503, which the service may send while it
+    /// starts. On all hosts an identity that is not assigned counts as none.
     ///
     /// Default: off. Who asks for a managed identity and nothing else is
     /// better served by the full number of attempts.

@@ -8,7 +8,7 @@ use super::attempt::Attempt;
 use super::azure_arc::AzureArc;
 use super::cloud_shell::CloudShell;
 use super::endpoint::Endpoint;
-use super::imds::{self, Imds};
+use super::imds::Imds;
 use super::msi_endpoint::MsiEndpoint;
 use super::service_fabric::ServiceFabric;
 use super::{ManagedIdentityId, ManagedIdentitySource};
@@ -56,11 +56,8 @@ impl Host {
                 None => Ok(Self::CloudShell(host)),
             };
         }
-        // The variable is about this process, the agent about the machine.
-        if environment.raw(imds::VARIABLE).is_none() {
-            if let Some(host) = AzureArc::find_installed(environment)? {
-                return Ok(Self::AzureArc(host));
-            }
+        if let Some(host) = AzureArc::find_installed(environment)? {
+            return Ok(Self::AzureArc(host));
         }
         Imds::new(None, environment).map(Self::Imds)
     }
@@ -84,6 +81,15 @@ impl Host {
             Self::CloudShell(host) => host.endpoint(),
             Self::AzureArc(host) => host.endpoint(),
             Self::ServiceFabric(host) => host.endpoint(),
+        }
+    }
+
+    /// Whether what is there has shown that it is this host and nothing else
+    /// in its place. Variables need no proof.
+    pub(super) fn is_recognised(&self) -> bool {
+        match self {
+            Self::Imds(host) => host.is_recognised(),
+            _ => true,
         }
     }
 

@@ -1,9 +1,12 @@
 //! The Instance Metadata Service of virtual machines.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::header::HeaderName;
 use http::{HeaderValue, StatusCode};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::ManagedIdentityId;
 use super::attempt::{self, Attempt};
@@ -36,6 +39,7 @@ const UPDATE: Duration = Duration::from_secs(70);
 #[derive(Debug)]
 pub(super) struct Imds {
     endpoint: Endpoint,
+    is_recognised: AtomicBool,
 }
 
 impl Imds {
@@ -48,7 +52,10 @@ impl Imds {
         } else {
             Endpoint::at_host(LINK_LOCAL, "the metadata endpoint", PATH)?
         };
-        Ok(Self { endpoint })
+        Ok(Self {
+            endpoint,
+            is_recognised: AtomicBool::new(false),
+        })
     }
 
     pub(super) fn endpoint(&self) -> &Endpoint {
@@ -65,13 +72,17 @@ impl Imds {
         parameters.extend(id.and_then(|id| id.parameter(&NAMES)));
         let mut request = self.endpoint.get(&parameters)?;
         request.headers_mut().insert(METADATA, TRUE);
-        attempt.ask(request, &[], again).await
+        let received = attempt.send(request).await?;
+        self.recognise(received.answer.body());
+        received.read(&[], again)
     }
 
-    /// Whether anything answers that can be a metadata service: any answer to a
-    /// request without the header that it insists on will do. What answers in
-    /// its place inside Docker Desktop says 403 and that the host is
-    /// unreachable.
+    /// Whether anything answers that can be a metadata service of Azure: to a
+    /// request without the header that it insists on, it says in JSON what is
+    /// wrong. While it starts or has too much to do it may say so in another
+    /// form. Other clouds have metadata services at the same address, and some
+    /// networks something else; inside Docker Desktop it says 403 and that the
+    /// host is unreachable.
     ///
     /// # Errors
     ///
@@ -82,11 +93,18 @@ impl Imds {
             Ok(received) => {
                 let answer = received.answer;
                 if !says_unreachable(answer.status(), answer.body()) {
-                    return Ok(());
+                    self.recognise(answer.body());
+                    if self.is_recognised() || may_be_busy(answer.status()) {
+                        return Ok(());
+                    }
                 }
                 Error::new(
                     ErrorKind::Unavailable,
-                    format!("{} answered that it is unreachable", self.endpoint),
+                    format!(
+                        "{} answered {}, but not as the metadata service of Azure does",
+                        self.endpoint,
+                        answer.status()
+                    ),
                 )
                 .with_status(answer.status())
             }
@@ -95,9 +113,21 @@ impl Imds {
         };
         Err(error.with_advice(NOT_HERE))
     }
+
+    /// Whether any answer so far was one that a metadata service of Azure gives.
+    pub(super) fn is_recognised(&self) -> bool {
+        self.is_recognised.load(Ordering::Acquire)
+    }
+
+    fn recognise(&self, body: &[u8]) {
+        if is_in_the_form_of_azure(body) {
+            self.is_recognised.store(true, Ordering::Release);
+        }
+    }
 }
 
 pub(super) const NOT_HERE: &str = "this does not look like an Azure virtual machine with a managed identity; use another credential here";
+pub(super) const WAS_HERE: &str = "the metadata service has answered before: wait for it, or find what keeps this process from it (network, firewall)";
 
 fn says_unreachable(status: StatusCode, body: &[u8]) -> bool {
     const WORD: &[u8] = b"unreachable";
@@ -105,6 +135,33 @@ fn says_unreachable(status: StatusCode, body: &[u8]) -> bool {
         && body
             .windows(WORD.len())
             .any(|part| part.eq_ignore_ascii_case(WORD))
+}
+
+/// A token or an error as an object of JSON, whatever is wrong with it.
+fn is_in_the_form_of_azure(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Fields {
+        access_token: Option<IgnoredAny>,
+        error: Option<IgnoredAny>,
+    }
+    let is_object = body.trim_ascii_start().first() == Some(&b'{');
+    is_object
+        && serde_json::from_slice::<Fields>(body)
+            .is_ok_and(|fields| fields.access_token.is_some() || fields.error.is_some())
+}
+
+/// 400 is what it says to a request without its header. 502 and 504 are a
+/// gateway's.
+fn may_be_busy(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_REQUEST
+            | StatusCode::REQUEST_TIMEOUT
+            | StatusCode::GONE
+            | StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::INTERNAL_SERVER_ERROR
+            | StatusCode::SERVICE_UNAVAILABLE
+    )
 }
 
 fn again(error: &Error) -> Again {

@@ -194,6 +194,7 @@ impl Inner {
             id: self.id.as_ref(),
             in_chain: self.probe.is_some(),
             has_issued: self.has_issued.load(Ordering::Acquire),
+            is_recognised: self.host.is_recognised(),
         }
     }
 }

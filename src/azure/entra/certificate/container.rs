@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use pkcs8::EncryptedPrivateKeyInfo;
+use pkcs8::{EncryptedPrivateKeyInfo, pkcs5};
 use rustls::pki_types::{
     CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
 };
@@ -26,6 +26,10 @@ pub(super) fn open(content: &[u8], password: Option<&str>) -> Result<Opened, Err
     if content.first() == Some(&0x30) {
         return open_pkcs12(content, password.unwrap_or_default());
     }
+    // As PowerShell writes what its `>` is given.
+    if content.starts_with(&[0xff, 0xfe]) || content.starts_with(&[0xfe, 0xff]) {
+        return Err(refuse("is text in UTF-16").with_advice("save it as ASCII or UTF-8"));
+    }
     Err(refuse("is neither PEM nor PKCS#12")
         .with_advice("give a file with certificate and private key"))
 }
@@ -34,10 +38,11 @@ pub(super) fn open(content: &[u8], password: Option<&str>) -> Result<Opened, Err
 fn open_pem(content: &[u8], password: Option<&str>) -> Result<Opened, Error> {
     if contains(content, "Proc-Type: 4,ENCRYPTED") {
         return Err(refuse("has a key with an encryption of old")
-            .with_advice("convert it: openssl pkcs8 -topk8 -in OLD -out NEW"));
+            .with_advice(
+                "convert the key, and put the certificate beside it again: openssl pkcs8 -topk8 -in OLD -out NEW",
+            ));
     }
-    // What is not UTF-8 is in comments between the sections.
-    let text = Zeroizing::new(String::from_utf8_lossy(content).into_owned());
+    let text = text_of(content);
     let (mut keys, mut certificates) = (Vec::new(), Vec::new());
     for section in text.split(PEM).skip(1) {
         let (label, section) = section.split_once("-----").ok_or_else(broken)?;
@@ -58,6 +63,24 @@ fn open_pem(content: &[u8], password: Option<&str>) -> Result<Opened, Error> {
         };
         keys.push(Zeroizing::new(key));
     }
+    only_key(keys, certificates)
+}
+
+/// What is not UTF-8 is in comments between the sections. A string that grows
+/// leaves its old bytes behind, so it may not grow.
+fn text_of(content: &[u8]) -> Zeroizing<String> {
+    let longest = content.len() * char::REPLACEMENT_CHARACTER.len_utf8();
+    let mut text = Zeroizing::new(String::with_capacity(longest));
+    for chunk in content.utf8_chunks() {
+        text.push_str(chunk.valid());
+        if !chunk.invalid().is_empty() {
+            text.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+    text
+}
+
+fn only_key(keys: Vec<Key>, certificates: Vec<CertificateDer<'static>>) -> Result<Opened, Error> {
     if certificates.is_empty() {
         return Err(refuse("has no certificate")
             .with_advice("put the certificate into the file, beside its private key"));
@@ -94,10 +117,7 @@ fn decode(body: &str) -> Result<Zeroizing<Vec<u8>>, Error> {
 }
 
 fn decrypt(der: &[u8], password: Option<&str>) -> Result<PrivatePkcs8KeyDer<'static>, Error> {
-    let encrypted = EncryptedPrivateKeyInfo::try_from(der).map_err(|_| {
-        refuse("has a key with an encryption that is not known")
-            .with_advice("convert it: openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW")
-    })?;
+    let encrypted = EncryptedPrivateKeyInfo::try_from(der).map_err(|_| unknown_encryption())?;
     let Some(password) = password else {
         return Err(
             refuse("has an encrypted key, and no password is given").with_advice(
@@ -107,16 +127,25 @@ fn decrypt(der: &[u8], password: Option<&str>) -> Result<PrivatePkcs8KeyDer<'sta
     };
     if !is_bearable(&encrypted) {
         return Err(
-            refuse("has a key whose encryption takes too long to open").with_advice(
-                "encrypt it anew: openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW",
-            ),
+            refuse("has a key whose encryption takes too long to open").with_advice(ENCRYPT_ANEW)
         );
     }
-    let key = encrypted.decrypt(password).map_err(|_| {
-        refuse("has a key that the password does not open")
-            .with_advice("check the password; only PBES2 encryption is known")
+    let key = encrypted.decrypt(password).map_err(|error| match error {
+        pkcs8::Error::EncryptedPrivateKey(
+            pkcs5::Error::UnsupportedAlgorithm { .. }
+            | pkcs5::Error::AlgorithmParametersInvalid { .. }
+            | pkcs5::Error::NoPbes1CryptSupport,
+        ) => unknown_encryption(),
+        _ => refuse("has a key that the password does not open").with_advice("check the password"),
     })?;
     Ok(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec()))
+}
+
+const ENCRYPT_ANEW: &str =
+    "encrypt the key anew: openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW";
+
+fn unknown_encryption() -> Error {
+    refuse("has a key with an encryption that is not known").with_advice(ENCRYPT_ANEW)
 }
 
 /// Whether the key can be derived within some seconds and 256 MiB. Who wrote the
@@ -142,27 +171,52 @@ fn is_bearable(encrypted: &EncryptedPrivateKeyInfo<'_>) -> bool {
 
 #[cfg(feature = "pkcs12")]
 fn open_pkcs12(content: &[u8], password: &str) -> Result<Opened, Error> {
-    use p12_keystore::{KeyStore, KeyStoreEntry, Pkcs12ImportPolicy};
+    use p12_keystore::Pkcs12Archive;
 
-    let store =
-        KeyStore::from_pkcs12(content, password, Pkcs12ImportPolicy::Relaxed).map_err(|_| {
-            refuse("is PKCS#12 that cannot be opened").with_advice("check the password")
-        })?;
-    let mut chains = store.entries().filter_map(|(_, entry)| match entry {
-        KeyStoreEntry::PrivateKeyChain(chain) => Some(chain),
-        _ => None,
-    });
-    let (Some(chain), None) = (chains.next(), chains.next()) else {
-        return Err(refuse("has no private key, or more than one")
-            .with_advice("export the certificate with its private key, and nothing else"));
-    };
-    let certificates = chain
-        .certs()
+    // Not by way of its key store, which passes over keys that name no
+    // certificate, and certificates that no key names.
+    let archive =
+        Pkcs12Archive::from_pkcs12(content, password).map_err(|error| unopened(&error))?;
+    let keys = archive
+        .keys
         .iter()
-        .map(|one| CertificateDer::from(one.as_der().to_vec()))
+        .map(|bag| PrivatePkcs8KeyDer::from(bag.key.as_der().to_vec()))
+        .map(|key| Zeroizing::new(key.into()))
         .collect();
-    let key = PrivatePkcs8KeyDer::from(chain.key().as_der().to_vec());
-    Ok((Zeroizing::new(key.into()), certificates))
+    let certificates = archive
+        .certs
+        .iter()
+        .map(|bag| CertificateDer::from(bag.cert.as_der().to_vec()))
+        .collect();
+    only_key(keys, certificates)
+}
+
+#[cfg(feature = "pkcs12")]
+fn unopened(error: &p12_keystore::error::Error) -> Error {
+    use p12_keystore::error::Error as Cause;
+
+    match error {
+        Cause::MacError(_) => {
+            refuse("is PKCS#12 that the password does not open").with_advice("check the password")
+        }
+        Cause::UnsupportedEncryptionScheme
+        | Cause::UnsupportedMacAlgorithm
+        | Cause::InvalidParameters => {
+            refuse("is PKCS#12 with an encryption that is not known, or takes too long to open")
+                .with_advice(
+                    "convert it to PEM: openssl pkcs12 -in OLD -out NEW -nodes (-legacy for old encryption)",
+                )
+        }
+        // Without a MAC, a wrong password makes any of these.
+        Cause::UnpadError | Cause::Pkcs5Error(_) | Cause::InvalidPrivateKey => refuse(
+            "is PKCS#12 whose content cannot be decrypted",
+        )
+        .with_advice(
+            "check the password; if it is right, convert the file to PEM: openssl pkcs12 -in OLD -out NEW -nodes",
+        ),
+        _ => refuse("is neither PEM nor PKCS#12 that is whole")
+            .with_advice("give a file with certificate and private key"),
+    }
 }
 
 #[cfg(not(feature = "pkcs12"))]

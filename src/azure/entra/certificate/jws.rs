@@ -1,5 +1,6 @@
 //! Client assertions: tokens that an application signs itself (RFC 7523).
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::{Certificate, refuse};
+use crate::azure::blocking::{blocking, stopped};
 use crate::transport::sha256;
 use crate::uuid::uuid;
 use crate::{Error, Runtime};
@@ -68,9 +70,9 @@ pub(in crate::azure::entra) struct Assertion<'a> {
 
 impl Assertion<'_> {
     /// The assertion, signed with the key of `certificate`.
-    pub(in crate::azure::entra) fn sign(
+    pub(in crate::azure::entra) async fn sign(
         &self,
-        certificate: &Certificate,
+        certificate: &Arc<Certificate>,
         runtime: &dyn Runtime,
     ) -> Result<Zeroizing<String>, Error> {
         let now = runtime.now().wall;
@@ -103,14 +105,17 @@ impl Assertion<'_> {
             URL_SAFE_NO_PAD.encode(header.to_string()),
             URL_SAFE_NO_PAD.encode(claims.to_string())
         );
-        let signature = certificate
-            .key
-            .choose_scheme(&[self.algorithm.scheme()])
-            .and_then(|signer| signer.sign(signed.as_bytes()).ok())
-            .ok_or_else(|| refuse("has a key that cannot sign"))?;
-        Ok(Zeroizing::new(format!(
-            "{signed}.{}",
-            URL_SAFE_NO_PAD.encode(signature)
-        )))
+        let (certificate, scheme) = (Arc::clone(certificate), self.algorithm.scheme());
+        // Milliseconds, for a large key: too long for those that share the
+        // thread.
+        blocking(move || {
+            let signature = certificate.sign(scheme, signed.as_bytes())?;
+            Ok(Zeroizing::new(format!(
+                "{signed}.{}",
+                URL_SAFE_NO_PAD.encode(signature)
+            )))
+        })
+        .await
+        .unwrap_or_else(|| Err(stopped("the assertion was signed")))
     }
 }

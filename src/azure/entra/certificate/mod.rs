@@ -1,5 +1,6 @@
 //! Certificates that applications sign in with.
 
+mod chain;
 mod container;
 mod jws;
 
@@ -10,8 +11,7 @@ use std::time::SystemTime;
 
 use rustls::SignatureScheme;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::{CertifiedKey, SigningKey};
-use x509_cert::der::Decode as _;
+use rustls::sign::SigningKey;
 use zeroize::Zeroizing;
 
 pub(super) use self::jws::{Algorithm, Assertion};
@@ -50,7 +50,8 @@ const LEAST_SIGNATURE_BYTES: usize = 256;
 ///
 /// - PEM: one private key (PKCS#8, PKCS#1, or PKCS#8 that is encrypted by PBES2)
 ///   and one or more certificates, in any order. The certificate of the key is
-///   found among them, the others are its chain.
+///   found among them, the newest if there are several; the others are its
+///   chain.
 /// - PKCS#12 (`.pfx`), with the feature `pkcs12`. The library that reads it does
 ///   not wipe its buffers as everything else here does, so prefer PEM where
 ///   memory may be read by others.
@@ -83,7 +84,9 @@ impl ClientCertificate {
     ///
     /// The file is read when the credential is made, and again for each token
     /// request: when it has changed, the new certificate is used. If that one
-    /// cannot be used, the old one is, for as long as Entra takes it.
+    /// cannot be used, or not yet, the old one is, for as long as Entra takes it;
+    /// [`reload_error`](super::ClientCertificateCredential::reload_error) says
+    /// so.
     ///
     /// Keep the file readable by the user of the program alone.
     #[must_use]
@@ -153,25 +156,35 @@ impl Holder {
         })
     }
 
-    /// The newest certificate that can be used, and why it is not the one that
-    /// lies in the file, if it is not.
-    pub(super) async fn newest(&self) -> (Arc<Certificate>, Option<Error>) {
+    /// The newest certificate that can be used `now`, and why it is not the one
+    /// that lies in the file, if it is not.
+    pub(super) async fn newest(&self, now: SystemTime) -> (Arc<Certificate>, Option<Error>) {
         let Some(path) = self.file.clone() else {
             return (Arc::clone(&self.lock().certificate), None);
         };
         let (known, password) = (Arc::clone(&self.lock().content), self.password.clone());
         // To open what is encrypted takes its time on purpose.
-        let found =
+        let found = {
+            let path = path.clone();
             blocking(move || read_newer(&path, password.as_deref().map(String::as_str), &known))
-                .await;
+                .await
+        };
         let mut newest = self.lock();
         match found {
             Some(Ok(Some((content, certificate)))) => {
-                *newest = Newest {
-                    content,
-                    certificate,
-                    problem: None,
-                };
+                // One that has ended, or is for later, must not take the place
+                // of one that is good.
+                let problem = certificate.check(now).err();
+                match problem.filter(|_| newest.certificate.check(now).is_ok()) {
+                    Some(problem) => newest.problem = Some(in_file(Some(&path), problem)),
+                    None => {
+                        *newest = Newest {
+                            content,
+                            certificate,
+                            problem: None,
+                        };
+                    }
+                }
             }
             Some(Ok(None)) => newest.problem = None,
             Some(Err(problem)) => newest.problem = Some(problem),
@@ -179,6 +192,16 @@ impl Holder {
             None => {}
         }
         (Arc::clone(&newest.certificate), newest.problem.clone())
+    }
+
+    /// Why the certificate in the file was not used when it was last looked at.
+    pub(super) fn problem(&self) -> Option<Error> {
+        self.lock().problem.clone()
+    }
+
+    /// Whether the one that was used last may be used at `now`.
+    pub(super) fn is_in_time(&self, now: SystemTime) -> bool {
+        self.lock().certificate.check(now).is_ok()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Newest> {
@@ -238,7 +261,7 @@ impl Certificate {
 
     fn new(
         key: &PrivateKeyDer<'_>,
-        mut certificates: Vec<CertificateDer<'static>>,
+        certificates: Vec<CertificateDer<'static>>,
     ) -> Result<Self, Error> {
         let key = built_in_signing_key(key)
             .ok_or_else(|| {
@@ -254,32 +277,32 @@ impl Certificate {
         if signature.len() < LEAST_SIGNATURE_BYTES {
             return Err(refuse("has a key of less than 2048 bits").with_advice(RSA_KEY));
         }
-        let own = certificates
-            .iter()
-            .position(|one| {
-                CertifiedKey::new(vec![one.clone()], Arc::clone(&key))
-                    .keys_match()
-                    .is_ok()
-            })
+        let (own, chain) = key
+            .public_key()
+            .and_then(|public_key| chain::in_order(&public_key, certificates))
             .ok_or_else(|| {
                 refuse("has no certificate of its private key")
                     .with_advice("put the certificate that was made for the key into the file")
             })?;
-        certificates[..=own].rotate_right(1);
-        let parsed = x509_cert::Certificate::from_der(&certificates[0])
-            .map_err(|_| refuse("has a certificate that cannot be read"))?;
-        let validity = parsed.tbs_certificate.validity;
         Ok(Self {
-            thumbprint: Thumbprint::of(&certificates[0]),
+            thumbprint: Thumbprint::of(&chain[0]),
             key,
-            chain: certificates,
-            not_before: validity.not_before.to_system_time(),
-            not_after: validity.not_after.to_system_time(),
+            chain,
+            not_before: own.validity.not_before.to_system_time(),
+            not_after: own.validity.not_after.to_system_time(),
         })
     }
 
     pub(super) fn thumbprint(&self) -> Thumbprint {
         self.thumbprint
+    }
+
+    /// The signature of `data`.
+    fn sign(&self, scheme: SignatureScheme, data: &[u8]) -> Result<Vec<u8>, Error> {
+        self.key
+            .choose_scheme(&[scheme])
+            .and_then(|signer| signer.sign(data).ok())
+            .ok_or_else(|| refuse("has a key that cannot sign"))
     }
 
     /// Whether it may be used at `now`.

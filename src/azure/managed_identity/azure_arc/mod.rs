@@ -15,7 +15,7 @@ use super::app_service::ENDPOINT;
 use super::attempt::{Attempt, again};
 use super::endpoint::Endpoint;
 use super::id::Names;
-use super::imds::{METADATA, TRUE};
+use super::imds::{self, METADATA, TRUE};
 use crate::azure::answer::Issued;
 use crate::azure::secret_file::{self, Bounds, Unreadable};
 use crate::environment::Environment;
@@ -58,9 +58,16 @@ impl AzureArc {
         Self::new(endpoint, environment, keys).map(Some)
     }
 
-    /// The agent that is installed, if there is one.
+    /// The agent that is installed, if there is one and this process is told
+    /// of no metadata service.
     pub(super) fn find_installed(environment: &Environment) -> Result<Option<Self>, Error> {
-        if !is_installed(&agents(environment)) {
+        Self::find_among(&agents(environment), environment)
+    }
+
+    fn find_among(agents: &[PathBuf], environment: &Environment) -> Result<Option<Self>, Error> {
+        // The variable is about this process, the agent about the machine.
+        let is_told = environment.raw(imds::VARIABLE).is_some();
+        if is_told || !agents.iter().any(|agent| agent.is_file()) {
             return Ok(None);
         }
         let endpoint = Endpoint::parse(DEFAULT_ENDPOINT, "the endpoint of Azure Arc")?;
@@ -136,10 +143,6 @@ impl AzureArc {
         request.headers_mut().insert(METADATA, TRUE);
         Ok(request)
     }
-}
-
-fn is_installed(agents: &[PathBuf]) -> bool {
-    agents.iter().any(|agent| agent.is_file())
 }
 
 fn agents(environment: &Environment) -> Vec<PathBuf> {
@@ -238,12 +241,24 @@ fn other_identity(id: &ManagedIdentityId) -> Error {
 mod tests {
     use super::*;
 
+    #[cfg(any(windows, target_os = "linux"))]
     #[test]
     fn an_agent_is_installed_where_its_program_is() {
         let here = std::env::current_exe().unwrap();
-        assert!(is_installed(&["/nonexistent/himds".into(), here.clone()]));
         let folder = here.parent().unwrap().to_owned();
-        assert!(!is_installed(&["/nonexistent/himds".into(), folder]));
+        let nowhere = PathBuf::from("/nonexistent/himds");
+        let environment = Environment::of(&[("ProgramData", "C:\\ProgramData")]);
+        let is_found = |agents: &[PathBuf], environment: &Environment| {
+            AzureArc::find_among(agents, environment).unwrap().is_some()
+        };
+        assert!(is_found(&[nowhere.clone(), here.clone()], &environment));
+        assert!(!is_found(&[nowhere, folder], &environment));
+        // A process that is told of a metadata service is to ask that one.
+        let told = Environment::of(&[
+            ("ProgramData", "C:\\ProgramData"),
+            (imds::VARIABLE, "http://127.0.0.1:1"),
+        ]);
+        assert!(!is_found(&[here], &told));
     }
 
     #[cfg(any(windows, target_os = "linux"))]
