@@ -78,12 +78,18 @@ impl Attempt {
     }
 }
 
-impl fmt::Display for Attempt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Attempt {
+    fn fmt_at(&self, f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {
         let error = &self.error;
         let credential = error.credential().unwrap_or("credential");
         write!(f, "{credential} ({:.1} s): ", self.took.as_secs_f64())?;
-        error.fmt_without_credential(f)
+        error.fmt_without_credential(f, depth)
+    }
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fmt_at(f, 0)
     }
 }
 
@@ -240,13 +246,19 @@ impl Error {
         self.0.kind
     }
 
-    /// Whether the same request may succeed later with nothing changed.
+    /// Whether the same request may succeed later with nothing changed. A chain
+    /// in which nothing was available may do so if one of its
+    /// [attempts](Self::attempts) may.
     ///
     /// The cache tries again in either case, but more slowly when this is
     /// `false`.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        self.0.kind.is_transient()
+        let may_pass = |attempt: &Attempt| attempt.error.is_transient();
+        match self.0.kind {
+            ErrorKind::Unavailable => self.attempts().iter().any(may_pass),
+            kind => kind.is_transient(),
+        }
     }
 
     /// What happened, without the advice.
@@ -304,13 +316,16 @@ impl Error {
         &self.0.attempts
     }
 
-    fn fmt_without_credential(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// `depth` is how many chains this one is in.
+    fn fmt_without_credential(&self, f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {
         f.write_str(self.message())?;
         if let Some(advice) = self.advice() {
             write!(f, ": {advice}")?;
         }
+        let indented = 3 + 5 * depth;
         for (at, attempt) in self.attempts().iter().enumerate() {
-            write!(f, "\n{:>3}. {attempt}", at + 1)?;
+            write!(f, "\n{:>indented$}. ", at + 1)?;
+            attempt.fmt_at(f, depth + 1)?;
         }
         Ok(())
     }
@@ -321,7 +336,7 @@ impl fmt::Display for Error {
         if let Some(credential) = self.credential() {
             write!(f, "{credential}: ")?;
         }
-        self.fmt_without_credential(f)
+        self.fmt_without_credential(f, 0)
     }
 }
 
@@ -367,12 +382,17 @@ impl std::error::Error for Error {
     }
 }
 
-/// Text from a server, made safe to show: control characters become blanks, so
-/// that it can neither forge log lines nor drive a terminal, and it is cut.
+/// Text from a server, made safe to show: characters that break lines, drive a
+/// terminal or turn what follows around become blanks, so that it can forge
+/// neither log lines nor what stands beside it, and it is cut.
 pub(crate) fn printable(text: &str) -> String {
+    let steers = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     let mut cut: String = text
         .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| if steers(c) { ' ' } else { c })
         .take(MAX_FOREIGN_TEXT)
         .collect();
     if cut.len() < text.len() && text.chars().nth(MAX_FOREIGN_TEXT).is_some() {
@@ -390,6 +410,10 @@ mod tests {
         let shown = printable(&format!("a\r\nb\x1b[31m{}", "x".repeat(400)));
         assert!(shown.starts_with("a  b [31m"));
         assert_eq!(shown.chars().count(), MAX_FOREIGN_TEXT + 1);
+        assert_eq!(
+            printable("a\u{2028}b\u{202e}c\u{2067}d é–\u{1f600}"),
+            "a b c d é–\u{1f600}"
+        );
     }
 
     #[test]

@@ -312,7 +312,9 @@ impl Principal {
             _ if user_principal_name.is_some() || claims.get("scp").is_some() => {
                 Some(PrincipalType::User)
             }
-            _ if claims.get("appid").is_some() => Some(PrincipalType::App),
+            _ if claims.get("appid").is_some() || claims.get("azp").is_some() => {
+                Some(PrincipalType::App)
+            }
             _ => None,
         };
         Self {
@@ -474,6 +476,54 @@ mod tests {
             Principal::from_token(&user).to_string(),
             "IsAuthenticated:True Type:User AppId:a TenantId:t UserPrincipalName:me@contoso.com"
         );
+    }
+
+    #[test]
+    fn the_name_of_a_person_is_the_upn_else_the_address() {
+        for (claims, name) in [
+            (r#"{"upn":"a@b","email":"c@d"}"#, "a@b"),
+            (r#"{"upn":"","email":"c@d"}"#, "c@d"),
+            (r#"{"email":"c@d"}"#, "c@d"),
+        ] {
+            let principal = Principal::from_token(&jwt(claims));
+            assert_eq!(principal.user_principal_name(), Some(name), "{claims}");
+        }
+    }
+
+    /// All fields, in the order in which .NET has them.
+    #[test]
+    fn a_principal_is_shown_as_by_dot_net() {
+        let principal = Principal::new()
+            .with_certificate_thumbprint("F1")
+            .with_object_id("o")
+            .with_user_principal_name("me@contoso.com")
+            .with_tenant_id("t")
+            .with_app_id("a")
+            .with_type(PrincipalType::User);
+        assert_eq!(
+            principal.to_string(),
+            "IsAuthenticated:True Type:User AppId:a TenantId:t \
+             UserPrincipalName:me@contoso.com CertificateThumbprint:F1"
+        );
+        assert_eq!(Principal::new().to_string(), "IsAuthenticated:True");
+    }
+
+    /// Version 1 of the tokens has `appid`, version 2 `azp`.
+    #[test]
+    fn an_application_is_told_from_a_person_in_either_version_of_the_claims() {
+        for (claims, expected) in [
+            (r#"{"appid":"a","oid":"o"}"#, Some(PrincipalType::App)),
+            (r#"{"azp":"a","oid":"o"}"#, Some(PrincipalType::App)),
+            (r#"{"appid":"a","scp":"x"}"#, Some(PrincipalType::User)),
+            (r#"{"azp":"a","scp":"x"}"#, Some(PrincipalType::User)),
+            (r#"{"azp":"a","email":"me@b"}"#, Some(PrincipalType::User)),
+            (r#"{"azp":"a","idtyp":"user"}"#, Some(PrincipalType::User)),
+            (r#"{"idtyp":"app"}"#, Some(PrincipalType::App)),
+            (r#"{"oid":"o"}"#, None),
+        ] {
+            let principal = Principal::from_token(&jwt(claims));
+            assert_eq!(principal.principal_type(), expected, "{claims}");
+        }
     }
 
     #[test]

@@ -298,6 +298,8 @@ async fn a_refresh_replaces_a_token_that_is_good_once_for_all_who_ask() {
     assert_eq!(two.unwrap().secret(), "token-2");
     assert_eq!(tokens.token(VAULT).await.unwrap().secret(), "token-2");
     assert_eq!(calls.count(), 2);
+    // Nobody has refused it, so there is nothing to be wary of.
+    assert_eq!(tokens.refresh(VAULT).await.unwrap().secret(), "token-3");
 }
 
 #[tokio::test(start_paused = true)]
@@ -308,6 +310,7 @@ async fn t26_refreshes_in_a_loop_are_held_back() {
     for _ in 0..100 {
         if let Err(error) = tokens.refresh(VAULT).await {
             assert_eq!(error.kind(), ErrorKind::Throttled);
+            assert!(!error.to_string().contains("refuse"), "{error}");
             refused += 1;
         }
     }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use http::StatusCode;
 use tower_bearer::azure::ChainedTokenCredential;
 use tower_bearer::{
     AccessToken, Credential, Error, ErrorKind, TenantId, TokenCache, TokenRequest, credential_fn,
@@ -185,6 +186,36 @@ async fn a_refusal_after_others_is_told_as_such_with_all_attempts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_ends_a_search_is_told_as_data_too() {
+    let none = Scripted::new("none", Answer::Fails(ErrorKind::Unavailable));
+    let refusing = credential_fn(|_| async {
+        Err::<AccessToken, _>(
+            Error::new(ErrorKind::Throttled, "not now")
+                .with_credential("refusing")
+                .with_status(StatusCode::TOO_MANY_REQUESTS)
+                .with_oauth_error("invalid_client")
+                .with_aadsts_codes([7_000_222, 90_055])
+                .with_correlation_id("c-1")
+                .with_retry_after(Duration::from_secs(7)),
+        )
+    });
+    let chain = ChainedTokenCredential::builder()
+        .then(none)
+        .then(refusing)
+        .build();
+    let error = secret(&chain).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Throttled);
+    assert!(error.is_transient());
+    assert_eq!(error.credential(), Some("refusing"));
+    assert_eq!(error.status(), Some(StatusCode::TOO_MANY_REQUESTS));
+    assert_eq!(error.oauth_error(), Some("invalid_client"));
+    assert_eq!(error.aadsts_codes(), [7_000_222, 90_055]);
+    assert_eq!(error.correlation_id(), Some("c-1"));
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+    assert_eq!(error.attempts().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn when_nothing_works_the_count_comes_first_and_then_every_attempt() {
     let first = Scripted::new("first", Answer::TakesSeconds(1, ErrorKind::Unavailable));
     let second = Scripted::new("second", Answer::Fails(ErrorKind::Unavailable));
@@ -331,4 +362,95 @@ async fn the_error_of_a_chain_reaches_who_asks_a_cache() {
     let error = tokens.token(AUDIENCE).await.unwrap_err();
     assert_eq!(error.attempts().len(), 2);
     assert_eq!(error.attempts()[1].error().credential(), Some("b"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_led_to_a_search_is_told_even_if_something_else_ends_it() {
+    let first = Scripted::new("first", Answer::Fails(ErrorKind::Unavailable));
+    let second = Scripted::new("second", Answer::Token);
+    let chain = chain(&[&first, &second]);
+    secret(&chain).await.unwrap();
+    first.answers(Answer::Fails(ErrorKind::Unreachable));
+    second.answers(Answer::TakesSeconds(2, ErrorKind::Rejected));
+    let error = secret(&chain).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable);
+    assert_eq!(
+        error.to_string(),
+        "first: after second, which worked before, has failed: it is not to be had: \
+         do something about it\
+         \n  1. second (2.0 s): it is not to be had: do something about it\
+         \n  2. first (0.0 s): it is not to be had: do something about it"
+    );
+    assert_eq!(error.attempts()[0].error().kind(), ErrorKind::Rejected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_attempts_of_a_chain_in_a_chain_are_told_apart() {
+    let [a, b, c] =
+        ["a", "b", "c"].map(|name| Scripted::new(name, Answer::Fails(ErrorKind::Unavailable)));
+    let inner = chain(&[&a, &b]);
+    let outer = ChainedTokenCredential::builder()
+        .then(inner)
+        .then(c)
+        .build();
+    let why = "it is not to be had: do something about it";
+    assert_eq!(
+        secret(&outer).await.unwrap_err().to_string(),
+        format!(
+            "tried 2 ways to get a token for {AUDIENCE}, and none of them worked\
+             \n  1. credential (0.0 s): tried 2 ways to get a token for {AUDIENCE}, and none of \
+             them worked\
+             \n       1. a (0.0 s): {why}\
+             \n       2. b (0.0 s): {why}\
+             \n  2. c (0.0 s): {why}"
+        )
+    );
+}
+
+/// A search that was given up leaves nothing behind: neither a place that is
+/// taken nor a credential that counts as the one that works.
+#[tokio::test(start_paused = true)]
+async fn i8_a_search_that_is_given_up_anywhere_hinders_nobody() {
+    let names = ["one", "two", "three"];
+    for stuck in 0..names.len() {
+        let links =
+            names.map(|name| Scripted::bearing(name, Answer::Fails(ErrorKind::Unavailable), 1));
+        links[stuck].answers(Answer::Hangs);
+        let chain = chain(&[&links[0], &links[1], &links[2]]);
+        let limit = Duration::from_millis(100);
+        assert!(tokio::time::timeout(limit, secret(&chain)).await.is_err());
+        assert_eq!(links[stuck].asked(), 1);
+        links[stuck].answers(Answer::Fails(ErrorKind::Unavailable));
+        links[2].answers(Answer::Token);
+        let found = tokio::time::timeout(limit, secret(&chain)).await;
+        assert_eq!(found.unwrap().unwrap(), "three");
+    }
+}
+
+/// Two keys that search at once: each has what it found, and from then on one
+/// credential is asked.
+#[tokio::test(start_paused = true)]
+async fn searches_at_once_end_with_one_credential_that_is_asked() {
+    let first = Scripted::new("first", Answer::Fails(ErrorKind::Unavailable));
+    let second = Scripted::new("second", Answer::Token);
+    let third = Scripted::new("third", Answer::Token);
+    let chain = chain(&[&first, &second, &third]);
+    let (one, two) = tokio::join!(secret(&chain), secret(&chain));
+    assert_eq!(
+        (one.unwrap(), two.unwrap()),
+        ("second".into(), "second".into())
+    );
+    assert_eq!((first.asked(), second.asked(), third.asked()), (2, 2, 0));
+
+    // Both see that it has stopped to work; neither undoes what the other finds.
+    second.answers(Answer::Fails(ErrorKind::Rejected));
+    first.answers(Answer::Token);
+    let (one, two) = tokio::join!(secret(&chain), secret(&chain));
+    assert_eq!(
+        (one.unwrap(), two.unwrap()),
+        ("first".into(), "first".into())
+    );
+    assert_eq!((first.asked(), second.asked(), third.asked()), (2, 2, 0));
+    assert_eq!(secret(&chain).await.unwrap(), "first");
+    assert_eq!((first.asked(), second.asked(), third.asked()), (1, 0, 0));
 }

@@ -538,6 +538,31 @@ mod azure {
         assert_eq!(tenant_of(&demand), Some("contoso.onmicrosoft.com"));
     }
 
+    #[test]
+    fn the_tenant_is_the_first_part_of_the_authoritys_path_in_every_cloud() {
+        for (authority, vault, resource) in [
+            (
+                "https://login.microsoftonline.com/TENANT/",
+                VAULT,
+                "https://vault.azure.net",
+            ),
+            (
+                "https://login.microsoftonline.com/TENANT/oauth2/v2.0",
+                VAULT,
+                "https://vault.azure.net",
+            ),
+            (
+                "https://login.microsoftonline.us/TENANT/",
+                "https://v.vault.usgovcloudapi.net/secrets/a",
+                "https://vault.usgovcloudapi.net",
+            ),
+        ] {
+            let line = challenge(&authority.replace("TENANT", TENANT), resource);
+            let demand = follow(&Challenges::new(), vault, &[&line]);
+            assert_eq!(tenant_of(&demand), Some(TENANT), "{line}");
+        }
+    }
+
     /// Challenges that must not be followed, with the URL that they answer.
     #[allow(clippy::too_many_lines)] // A list.
     fn hostile() -> Vec<(String, String)> {

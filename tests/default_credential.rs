@@ -19,6 +19,8 @@ mod loopback;
 #[path = "support/tool_stub.rs"]
 mod tool_stub;
 
+use std::time::Duration;
+
 use loopback::closed_port;
 use tool_stub::Folder;
 use tower_bearer::azure::{Cloud, DefaultAzureCredential};
@@ -238,11 +240,17 @@ async fn a_tool_that_talks_nonsense_is_passed_over_and_one_that_refuses_is_not()
         &folder,
         &mut variables,
         "az",
-        "echo \"ERROR: AADSTS50076: you must use multi-factor authentication\" >&2; exit 1",
+        "echo \"ERROR: AADSTS50076: you must use multi-factor authentication. Trace ID: 1 \
+         Correlation ID: 72f988bf-86f1-41af-91ab-2d7cd011db47\" >&2; exit 1",
     );
     let error = token(&azure, &variables).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Rejected);
     assert_eq!(error.credential(), Some("AzureCliCredential"));
+    assert_eq!(error.aadsts_codes(), [50_076]);
+    assert_eq!(
+        error.correlation_id(),
+        Some("72f988bf-86f1-41af-91ab-2d7cd011db47")
+    );
     assert_eq!(tried(&error).len(), 5);
     assert!(
         error
@@ -250,4 +258,22 @@ async fn a_tool_that_talks_nonsense_is_passed_over_and_one_that_refuses_is_not()
             .starts_with("after 4 credentials that are not available here: "),
         "{error}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_look_for_a_managed_identity_takes_as_long_as_it_was_given() {
+    let azure = Azure::start().await.unwrap();
+    azure.fail_imds_probes(Failure::hang());
+    let mut variables = nowhere();
+    variables[2].1 = azure.imds_host();
+    for seconds in [1, 6] {
+        let credential = DefaultAzureCredential::builder()
+            .environment(variables.clone())
+            .probe_timeout(Duration::from_secs(seconds))
+            .build()
+            .unwrap();
+        let request = TokenRequest::new("https://vault.azure.net");
+        let error = credential.token(&request).await.unwrap_err();
+        assert_eq!(error.attempts()[2].took().as_secs(), seconds, "{error}");
+    }
 }

@@ -1,7 +1,7 @@
 //! An application with a certificate that Key Vault keeps.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
@@ -50,7 +50,17 @@ struct Inner {
     retry_budget: RetryBudget,
     settings: Settings,
     environment: Environment,
-    kept: Mutex<Option<Kept>>,
+    known: Mutex<Known>,
+    /// Who reads the certificate; the others wait for what comes of it.
+    reading: tokio::sync::Mutex<()>,
+}
+
+/// What has come of reading the certificate.
+#[derive(Default)]
+struct Known {
+    kept: Option<Kept>,
+    reads: u64,
+    last: Option<Result<Kept, Error>>,
 }
 
 #[derive(Clone)]
@@ -101,7 +111,8 @@ impl KeyVaultCertificateCredential {
             retry_budget: RetryBudget::default(),
             settings,
             environment: environment.clone(),
-            kept: Mutex::new(None),
+            known: Mutex::default(),
+            reading: tokio::sync::Mutex::new(()),
         })))
     }
 }
@@ -184,19 +195,43 @@ impl Inner {
     }
 
     fn keep(&self, kept: Kept) -> Kept {
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept.clone());
+        self.known().kept = Some(kept.clone());
         kept
     }
 
     fn kept(&self) -> Option<Kept> {
-        self.kept
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.known().kept.clone()
     }
 
-    /// Reads the certificate and keeps it.
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the certificate and keeps it, once for all who ask at the same
+    /// time: with an error, too, for one after the other would wait for it.
     async fn read(&self, request: &TokenRequest) -> Result<Kept, Error> {
+        let before = self.known().reads;
+        let _turn = self.reading.lock().await;
+        if let Some(outcome) = self.read_since(before) {
+            return outcome;
+        }
+        let read = self.read_now(request).await;
+        let mut known = self.known();
+        known.reads += 1;
+        known.last = Some(read.clone());
+        if let Ok(kept) = &read {
+            known.kept = Some(kept.clone());
+        }
+        read
+    }
+
+    /// What came of the last of more than `before` reads.
+    fn read_since(&self, before: u64) -> Option<Result<Kept, Error>> {
+        let known = self.known();
+        known.last.clone().filter(|_| known.reads != before)
+    }
+
+    async fn read_now(&self, request: &TokenRequest) -> Result<Kept, Error> {
         let secret = self.secret(request).await?;
         let tenant = self
             .tenant
@@ -220,36 +255,39 @@ impl Inner {
             .await
             .ok_or_else(|| stopped("the certificate was opened"))?
             .map_err(|error| error.in_context(&format!("from {}", place(&self.secret))))?;
-        Ok(self.keep(Kept {
+        Ok(Kept {
             credential,
             content: Arc::new(secret.content),
             due_at: request.runtime().now().monotonic + KEEP,
-        }))
+        })
     }
 
     async fn secret(&self, request: &TokenRequest) -> Result<Secret, Error> {
         let challenged = self.get(request, None).await?;
         let demand = self.demand(&challenged)?;
         let audience = demand.audience().cloned().ok_or_else(|| self.no_vault())?;
-        let token = self
-            .reader
-            .token(&request.for_audience(audience))
-            .await
-            .map_err(|error| {
-                error.in_context(&format!(
-                    "nobody could be found to read {}",
-                    place(&self.secret)
-                ))
-            })?;
+        let mut wanted = request.for_audience(audience);
+        // A vault takes tokens of its own tenant alone, which need not be the
+        // one that a developer is signed in to.
+        if let Some(tenant) = demand
+            .tenant()
+            .and_then(|tenant| self.reader.tenant(tenant))
+        {
+            wanted = wanted.with_tenant(tenant);
+        }
+        let token = self.reader.token(&wanted).await.map_err(|error| {
+            error.in_context(&format!(
+                "nobody could be found to read {}",
+                place(&self.secret)
+            ))
+        })?;
         let answer = self.get(request, Some(&token)).await?;
         let content = self.content(&answer, request.runtime().now().wall)?;
-        let of_reader = token
-            .principal()
-            .tenant_id()
-            .and_then(|tenant| TenantId::new(tenant).ok());
+        // As AppAuthentication has it, where the vault does not say.
+        let of_reader = || TenantId::new(token.principal().tenant_id()?).ok();
         Ok(Secret {
             content,
-            tenant: of_reader.or_else(|| demand.tenant().cloned()),
+            tenant: demand.tenant().cloned().or_else(of_reader),
         })
     }
 

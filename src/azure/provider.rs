@@ -16,7 +16,10 @@ use super::{
 };
 use crate::environment::Environment;
 use crate::runtime::{Runtime, TokioRuntime};
-use crate::{AccessToken, Audience, Error, Principal, SharedCredential, TokenCache, TokenRequest};
+use crate::{
+    AccessToken, Audience, Credential, Error, Principal, SharedCredential, TenantId, TokenCache,
+    TokenRequest,
+};
 
 const VARIABLE: &str = "AzureServicesAuthConnectionString";
 
@@ -25,7 +28,9 @@ const VARIABLE: &str = "AzureServicesAuthConnectionString";
 ///
 /// Cheap to clone; clones share one [`TokenCache`]. A provider is at the same
 /// time what a [layer](crate::BearerAuthLayer::azure), a database pool and an
-/// SDK's client take their tokens from.
+/// SDK's client take their tokens from. Make one and keep it: .NET has one cache
+/// for the whole process, while here each provider that is made, rather than
+/// cloned, begins with an empty one.
 ///
 /// ```no_run
 /// use tower_bearer::{BearerAuthLayer, azure};
@@ -79,6 +84,15 @@ impl TokenProvider {
     /// Signs in as `connection_string` says; if it is blank, as whatever
     /// identity is found. The environment's string is not looked at.
     ///
+    /// ```
+    /// use tower_bearer::azure::TokenProvider;
+    ///
+    /// # fn main() -> Result<(), tower_bearer::Error> {
+    /// let tokens = TokenProvider::from_connection_string("RunAs=App")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`from_env`](Self::from_env).
@@ -87,9 +101,22 @@ impl TokenProvider {
     }
 
     /// Settings.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use tower_bearer::azure::TokenProvider;
+    ///
+    /// # fn main() -> Result<(), tower_bearer::Error> {
+    /// let tokens = TokenProvider::builder()
+    ///     .deny_warnings()
+    ///     .probe_timeout(Duration::from_secs(6))
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn builder() -> TokenProviderBuilder {
         TokenProviderBuilder {
-            connection_string: None,
+            connection_string: Given::Nothing,
             deny_warnings: false,
             entra: Settings::default(),
             probe_timeout: None,
@@ -131,6 +158,16 @@ impl TokenProvider {
 
     /// A new token, even if the one that is kept is good: after a change of
     /// group membership or role that is to have effect at once.
+    ///
+    /// Azure keeps the tokens of managed identities itself, for up to a day, and
+    /// gives the same one again: for them such a change takes that long.
+    ///
+    /// ```no_run
+    /// # async fn run(tokens: tower_bearer::azure::TokenProvider) -> Result<(), tower_bearer::Error> {
+    /// let token = tokens.refresh("https://graph.microsoft.com").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -196,7 +233,7 @@ impl fmt::Debug for TokenProvider {
 #[derive(Clone)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct TokenProviderBuilder {
-    connection_string: Option<Zeroizing<String>>,
+    connection_string: Given,
     deny_warnings: bool,
     entra: Settings,
     probe_timeout: Option<Duration>,
@@ -204,12 +241,38 @@ pub struct TokenProviderBuilder {
     runtime: Arc<dyn Runtime>,
 }
 
+/// The connection string that a [`TokenProviderBuilder`] was given.
+#[derive(Clone)]
+enum Given {
+    Nothing,
+    Text(Zeroizing<String>),
+    Read(ConnectionString),
+}
+
 impl TokenProviderBuilder {
     /// Signs in as this string says. A blank one stands for whatever identity
     /// is found. Default: what the variable `AzureServicesAuthConnectionString`
     /// says.
     pub fn connection_string(mut self, text: &str) -> Self {
-        self.connection_string = Some(Zeroizing::new(text.to_owned()));
+        self.connection_string = Given::Text(Zeroizing::new(text.to_owned()));
+        self
+    }
+
+    /// Signs in as this string says, which was read before, or made
+    /// [from its parts](super::ConnectionStringBuilder).
+    ///
+    /// ```
+    /// use tower_bearer::azure::{ConnectionStringBuilder, TokenProvider};
+    ///
+    /// # fn main() -> Result<(), tower_bearer::Error> {
+    /// # let secret = "a;b";
+    /// let string = ConnectionStringBuilder::client_secret("contoso.com", "app", secret).build()?;
+    /// let tokens = TokenProvider::builder().parsed_connection_string(string).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn parsed_connection_string(mut self, string: ConnectionString) -> Self {
+        self.connection_string = Given::Read(string);
         self
     }
 
@@ -241,7 +304,16 @@ impl TokenProviderBuilder {
             .unwrap_or_else(Environment::of_process);
         let connection_string = self.read_connection_string(&environment)?;
         let credential = match &connection_string {
-            Some(connection_string) => self.told(connection_string.identity(), &environment)?,
+            Some(connection_string) => {
+                let told = self.told(connection_string.identity(), &environment)?;
+                match connection_string.doubts() {
+                    Some(doubts) => SharedCredential::new(Doubtful {
+                        credential: told,
+                        doubts,
+                    }),
+                    None => told,
+                }
+            }
             None => self.found(None, None, &environment),
         };
         let tokens = TokenCache::builder(credential.clone())
@@ -259,29 +331,32 @@ impl TokenProviderBuilder {
         &self,
         environment: &Environment,
     ) -> Result<Option<ConnectionString>, Error> {
-        let (text, is_given) = match &self.connection_string {
-            Some(given) => (given.clone(), true),
-            None => match environment.text(VARIABLE)? {
-                Some(text) => (Zeroizing::new(text), false),
-                None => return Ok(None),
+        match &self.connection_string {
+            Given::Read(string) => self.check(string.clone()).map(Some),
+            Given::Text(text) => self.parse(text),
+            Given::Nothing => match environment.text(VARIABLE)?.map(Zeroizing::new) {
+                Some(text) => self
+                    .parse(&text)
+                    .map_err(|error| error.in_context(&format!("in the variable {VARIABLE}"))),
+                None => Ok(None),
             },
-        };
+        }
+    }
+
+    fn parse(&self, text: &str) -> Result<Option<ConnectionString>, Error> {
         if text.trim().is_empty() {
             return Ok(None);
         }
-        let parsed = ConnectionString::parse(&text);
-        let checked = if self.deny_warnings {
-            parsed.and_then(ConnectionString::deny_warnings)
+        let string = ConnectionString::parse(text)?;
+        self.check(string).map(Some)
+    }
+
+    fn check(&self, string: ConnectionString) -> Result<ConnectionString, Error> {
+        if self.deny_warnings {
+            string.deny_warnings()
         } else {
-            parsed
-        };
-        checked.map(Some).map_err(|error| {
-            if is_given {
-                error
-            } else {
-                error.in_context(&format!("in the variable {VARIABLE}"))
-            }
-        })
+            Ok(string)
+        }
     }
 
     /// The credential of the identity that a string selects.
@@ -292,7 +367,8 @@ impl TokenProviderBuilder {
     ) -> Result<SharedCredential, Error> {
         Ok(match identity {
             Identity::Developer { tool, tenant } => {
-                developer::credential(*tool, tenant.as_ref(), environment)?
+                let others = &self.entra.additionally_allowed_tenants;
+                developer::credential(*tool, tenant.as_ref(), others, environment)?
             }
             Identity::ManagedIdentity {
                 client_id,
@@ -402,10 +478,40 @@ impl TokenProviderBuilder {
     }
 }
 
+/// The credential of a string that most likely means something else: its errors
+/// say so, since few look at warnings before something fails.
+struct Doubtful {
+    credential: SharedCredential,
+    doubts: String,
+}
+
+impl Credential for Doubtful {
+    async fn token(&self, request: &TokenRequest) -> Result<AccessToken, Error> {
+        self.credential.token(request).await.map_err(|error| {
+            let advice = match error.advice() {
+                Some(advice) => format!("{advice}; also, {}", self.doubts),
+                None => self.doubts.clone(),
+            };
+            error.with_advice(advice)
+        })
+    }
+
+    fn tenant(&self, asked: &TenantId) -> Option<TenantId> {
+        self.credential.tenant(asked)
+    }
+
+    fn max_concurrency(&self) -> usize {
+        self.credential.max_concurrency()
+    }
+}
+
 impl fmt::Debug for TokenProviderBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenProviderBuilder")
-            .field("has_connection_string", &self.connection_string.is_some())
+            .field(
+                "has_connection_string",
+                &!matches!(self.connection_string, Given::Nothing),
+            )
             .field("entra", &self.entra)
             .finish_non_exhaustive()
     }

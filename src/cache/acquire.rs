@@ -33,6 +33,8 @@ enum Refused {
     Nothing,
     /// The slot's own token.
     Own(Arc<Entry>),
+    /// Nothing either, but the caller wants another one than the slot's.
+    Unwanted(Arc<Entry>),
     /// The token of another slot.
     Other(Arc<Entry>),
 }
@@ -72,6 +74,15 @@ impl Acquire {
         }
     }
 
+    /// Waits for a token to take the place of `unwanted`, which is good, for as
+    /// long as a fetch may take. It may turn out to be the same one.
+    pub(crate) fn another(cache: TokenCache, slot: Arc<Slot>, unwanted: Arc<Entry>) -> Self {
+        Self {
+            refused: Refused::Unwanted(unwanted),
+            ..Self::new(cache, slot, None, None)
+        }
+    }
+
     /// Has only what is left of the time that `before` had.
     pub(crate) fn after(mut self, before: &mut Self) -> Self {
         self.deadline = before.deadline.take();
@@ -83,6 +94,7 @@ impl Acquire {
         let now = self.cache.now();
         match &self.refused {
             Refused::Own(entry) => self.slot.renew(source, entry, now),
+            Refused::Unwanted(entry) => self.slot.replace(source, entry, now),
             Refused::Other(entry) => self.slot.acquire(source, now, Some(&entry.token)),
             Refused::Nothing => self.slot.acquire(source, now, None),
         }

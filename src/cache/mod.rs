@@ -231,7 +231,8 @@ impl TokenCache {
     /// # Errors
     ///
     /// As [`token`](Self::token), and [`ErrorKind::Throttled`] if this is asked
-    /// for too often.
+    /// for too often: more than eight times in a row or once a minute, or within
+    /// 30 seconds of a time when the source gave the same token again.
     ///
     /// # Cancel safety
     ///
@@ -241,8 +242,8 @@ impl TokenCache {
         let Some(entry) = slot.current(self.source(), self.now()) else {
             return self.token_of(slot).await;
         };
-        let renewal = Acquire::renewal(self.clone(), slot, Arc::clone(&entry), None);
-        Ok(Box::pin(renewal).await?.token.clone())
+        let another = Acquire::another(self.clone(), slot, Arc::clone(&entry));
+        Ok(Box::pin(another).await?.token.clone())
     }
 
     /// For whom tokens for `audience` are issued. Gets a token if there is

@@ -138,11 +138,22 @@ pub(crate) fn back_off(error: &Error, failures: u32, chance: f64) -> Duration {
 /// A server cannot silence a client for longer than this.
 pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// How often a 401 may cause a fetch.
+/// Why a token is replaced that has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Force {
+    /// It was refused, and had been accepted before.
+    Revoked,
+    /// It was refused, and had never been accepted.
+    Unproven,
+    /// The caller wants another one.
+    Asked,
+}
+
+/// How often a fetch may be forced.
 ///
 /// A token that has worked and is then refused was revoked, and is replaced at
 /// once. One that never worked is replaced too, but then the fault is likely
-/// elsewhere: the pause before the next such attempt grows. Both draw from one
+/// elsewhere: the pause before the next such attempt grows. All draw from one
 /// allowance, so that even a server that says 200 and 401 in turn costs the
 /// identity provider a bounded number of calls.
 #[derive(Debug)]
@@ -170,22 +181,23 @@ impl ForceLimit {
         }
     }
 
-    /// Whether a fetch may be forced at `now` because a token was refused that
-    /// had been accepted before (`proven`) or not. Counts it if so.
-    pub(crate) fn take(&mut self, now: Duration, proven: bool) -> bool {
+    /// Whether a fetch may be forced at `now`. Counts it if so.
+    pub(crate) fn take(&mut self, now: Duration, why: Force) -> bool {
         let passed = now.saturating_sub(self.counted_at);
         self.counted_at = now;
         self.allowance = (self.allowance + passed.as_secs_f64() / Self::REFILL.as_secs_f64())
             .min(Self::ALLOWANCE);
-        let paused = now < self.paused_until || (!proven && now < self.unproven_paused_until);
+        let paused =
+            now < self.paused_until || (why == Force::Unproven && now < self.unproven_paused_until);
         if paused || self.allowance < 1.0 {
             return false;
         }
         self.allowance -= 1.0;
-        if proven {
-            self.unproven_in_a_row = 0;
-        } else {
-            self.unproven_in_a_row = self.unproven_in_a_row.saturating_add(1);
+        match why {
+            Force::Revoked => self.unproven_in_a_row = 0,
+            Force::Unproven => self.unproven_in_a_row = self.unproven_in_a_row.saturating_add(1),
+            // It says nothing about what servers think of the token.
+            Force::Asked => return true,
         }
         let doublings = self.unproven_in_a_row.saturating_sub(1).min(8);
         let pause = (Self::PAUSE * 2_u32.pow(doublings)).min(Self::MAX_PAUSE);
@@ -324,7 +336,7 @@ mod tests {
     fn r38_unproven_tokens_are_replaced_less_and_less_often() {
         let mut limit = ForceLimit::new();
         let taken = (0..600)
-            .filter(|second| limit.take(secs(*second), false))
+            .filter(|second| limit.take(secs(*second), Force::Unproven))
             .count();
         assert_eq!(taken, 5, "after 0, 30, 90, 210 and 450 s");
     }
@@ -333,15 +345,37 @@ mod tests {
     fn r35_each_revocation_of_a_working_token_is_answered_at_once() {
         let mut limit = ForceLimit::new();
         for second in 0..5 {
-            assert!(limit.take(secs(second), true));
+            assert!(limit.take(secs(second), Force::Revoked));
         }
+    }
+
+    #[test]
+    fn who_asks_for_another_token_is_held_back_by_the_allowance_alone() {
+        let mut limit = ForceLimit::new();
+        assert!(limit.take(secs(0), Force::Unproven));
+        assert!(limit.take(secs(1), Force::Asked));
+        assert!(limit.take(secs(1), Force::Asked));
+        // It changes nothing for what servers refuse.
+        assert!(!limit.take(secs(29), Force::Unproven));
+        assert!(limit.take(secs(30), Force::Unproven));
+        let taken = (31..631)
+            .filter(|second| limit.take(secs(*second), Force::Asked))
+            .count();
+        assert_eq!(taken, 14, "4 are left, and 10 minutes bring as many more");
     }
 
     #[test]
     fn t26_taking_turns_with_200_is_bounded_too() {
         let mut limit = ForceLimit::new();
         let taken = (0..600_000_u64)
-            .filter(|millis| limit.take(Duration::from_millis(*millis), millis % 2 == 0))
+            .filter(|millis| {
+                let why = if millis % 2 == 0 {
+                    Force::Revoked
+                } else {
+                    Force::Unproven
+                };
+                limit.take(Duration::from_millis(*millis), why)
+            })
             .count();
         assert!(taken <= 20, "{taken}");
     }
@@ -349,10 +383,10 @@ mod tests {
     #[test]
     fn r37_a_source_that_cannot_be_forced_is_left_alone() {
         let mut limit = ForceLimit::new();
-        assert!(limit.take(secs(0), true));
+        assert!(limit.take(secs(0), Force::Revoked));
         limit.same_token_came(secs(1));
-        assert!(!limit.take(secs(30), true));
-        assert!(limit.take(secs(31), true));
+        assert!(!limit.take(secs(30), Force::Revoked));
+        assert!(limit.take(secs(31), Force::Revoked));
     }
 
     proptest! {

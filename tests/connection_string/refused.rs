@@ -148,6 +148,55 @@ fn certificates_and_their_keys_are_refused_as_by_app_authentication() {
     }
 }
 
+/// Where more than one thing is wrong, in the order in which .NET looks.
+#[test]
+fn of_several_errors_the_first_that_app_authentication_finds_is_told() {
+    for (text, expected) in [
+        (
+            "RunAs=;AppId=",
+            "connection string, character 1: RunAs is empty",
+        ),
+        (
+            "RunAs=App;AppId=;AppKey=",
+            "connection string, character 11: AppId is empty",
+        ),
+        (
+            "RunAs=App;AppId=a;CertificateStoreLocation=",
+            "connection string: CertificateStoreLocation is given with neither \
+             CertificateThumbprint nor CertificateSubjectName",
+        ),
+        (
+            "RunAs=App;AppId=a;CertificateThumbprint=;CertificateStoreLocation=",
+            "connection string, character 42: CertificateStoreLocation is empty",
+        ),
+        (
+            "RunAs=App;AppId=a;CertificateThumbprint=;CertificateStoreLocation=x",
+            "connection string, character 67: the value of CertificateStoreLocation is none of \
+             those that there are",
+        ),
+        (
+            "RunAs=App;AppId=a;CertificateThumbprint=;CertificateStoreLocation=CurrentUser",
+            "connection string: TenantId is missing",
+        ),
+        (
+            "RunAs=App;AppId=a;AppKey=",
+            "connection string, character 19: AppKey is empty",
+        ),
+        // An error of the grammar comes before a key that is there twice, and
+        // that before all that keys mean.
+        (
+            "RunAs=App;RunAs=App;AppId='a",
+            "connection string, character 27: the quote that begins here is not closed",
+        ),
+        (
+            "AppId=;appid=;RunAs=x",
+            "connection string, character 8: AppId is there for the second time",
+        ),
+    ] {
+        assert_refused(text, expected);
+    }
+}
+
 /// Invalid, negative, empty.
 #[test]
 fn a_timeout_is_a_number_of_seconds() {

@@ -108,6 +108,30 @@ mod tests {
         assert_eq!(found("ÄAADSTS1ä"), [1]);
     }
 
+    /// The table of Microsoft's codes, class by class.
+    #[test]
+    fn each_code_is_of_its_class() {
+        for code in [50_196, 90_055, 50_166] {
+            assert_eq!(kind(&[code]), Some(ErrorKind::Throttled), "{code}");
+        }
+        for code in [
+            50_033, 90_006, 90_012, 90_024, 90_033, 90_090, 50_087, 40_010, 70_012, 80_005,
+        ] {
+            assert_eq!(kind(&[code]), Some(ErrorKind::Unreachable), "{code}");
+        }
+        // What lasts has a remedy, whatever the OAuth error is.
+        for code in [
+            7_000_215, 7_000_222, 70_002, 7_000_112, 700_211, 700_212, 700_213, 700_027, 50_012,
+            700_030, 7_000_218, 700_025, 700_024, 500_133, 50_013, 700_016, 700_011, 90_002,
+            900_023, 500_011, 650_057, 50_001, 70_011, 28_002, 700_022, 700_023, 901_002, 50_158,
+            53_000, 53_001, 53_002, 53_003, 530_032, 65_001, 65_004, 90_094, 50_105, 50_194,
+            9_001_023,
+        ] {
+            assert_eq!(kind(&[code]), None, "{code}");
+            assert!(advice(&[code], None).is_some(), "{code}");
+        }
+    }
+
     #[test]
     fn codes_that_pass_are_told_from_refusals() {
         assert_eq!(kind(&[50_196]), Some(ErrorKind::Throttled));

@@ -5,8 +5,9 @@ use crate::azure::DeveloperTool;
 use crate::environment::Environment;
 use crate::{Error, SharedCredential, TenantId};
 
-/// The credential of `tool`, which signs in to `tenant`, else to the one that
-/// the tool has for its own.
+/// The credential of `tool`, which signs in to `tenant` or, where a request
+/// names them, to `others`; without `tenant` to the one that the tool has for
+/// its own.
 ///
 /// # Errors
 ///
@@ -17,6 +18,7 @@ use crate::{Error, SharedCredential, TenantId};
 pub(in crate::azure) fn credential(
     tool: DeveloperTool,
     tenant: Option<&TenantId>,
+    others: &[String],
     environment: &Environment,
 ) -> Result<SharedCredential, Error> {
     use crate::azure::{
@@ -26,7 +28,7 @@ pub(in crate::azure) fn credential(
 
     macro_rules! of {
         ($credential:ty) => {{
-            let mut builder = <$credential>::builder();
+            let mut builder = <$credential>::builder().additionally_allowed_tenants(others);
             if let Some(tenant) = tenant {
                 builder = builder.tenant(tenant.as_str());
             }
@@ -46,6 +48,7 @@ pub(in crate::azure) fn credential(
 pub(in crate::azure) fn credential(
     _: DeveloperTool,
     _: Option<&TenantId>,
+    _: &[String],
     _: &Environment,
 ) -> Result<SharedCredential, Error> {
     use crate::ErrorKind;
@@ -68,5 +71,5 @@ pub(super) fn name(tool: DeveloperTool) -> &'static str {
 }
 
 pub(in crate::azure) fn link(tool: DeveloperTool, environment: &Environment) -> Link {
-    Link::developer_tool(name(tool), credential(tool, None, environment))
+    Link::developer_tool(name(tool), credential(tool, None, &[], environment))
 }

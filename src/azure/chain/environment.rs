@@ -125,6 +125,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_secret_comes_before_a_certificate() {
+        let credential = EnvironmentCredential::from_environment(
+            &Environment::of(&[
+                ("AZURE_TENANT_ID", "t"),
+                ("AZURE_CLIENT_ID", "c"),
+                ("AZURE_CLIENT_SECRET", "canary"),
+                ("AZURE_CLIENT_CERTIFICATE_PATH", "/nowhere/client.pem"),
+            ]),
+            &Settings::default(),
+        )
+        .unwrap();
+        assert!(matches!(credential.0, By::Secret(_)));
+    }
+
+    #[test]
     fn variables_that_are_missing_are_listed() {
         let missing = |variables: &[(&str, &str)]| {
             let error = EnvironmentCredential::from_environment(

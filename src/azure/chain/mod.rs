@@ -153,7 +153,10 @@ impl Chain {
             let error = attempt.error().clone();
             attempts.push(attempt);
             if !link.lets_go_on(&error) {
-                return Err(stopped(attempts, &error));
+                return Err(match known {
+                    Some(known) => cut_short(known, attempts, &error),
+                    None => stopped(attempts, &error),
+                });
             }
         }
         Err(exhausted(request, attempts))
@@ -239,6 +242,15 @@ fn stopped(attempts: Vec<Attempt>, by: &Error) -> Error {
         ),
     };
     by.in_context(&context).with_attempts(attempts)
+}
+
+/// What ended the search before it came to the link that had worked until
+/// then: that one's failure is why there was a search, so it is told as well.
+fn cut_short(known: Attempt, mut attempts: Vec<Attempt>, by: &Error) -> Error {
+    let worked = known.error().credential().unwrap_or("the credential");
+    let error = by.in_context(&format!("after {worked}, which worked before, has failed"));
+    attempts.insert(0, known);
+    error.with_attempts(attempts)
 }
 
 fn exhausted(request: &TokenRequest, attempts: Vec<Attempt>) -> Error {

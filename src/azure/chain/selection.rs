@@ -137,10 +137,14 @@ mod tests {
                 "AzurePowerShellCredential"
             ]
         );
-        assert_eq!(
-            selected("azureCLIcredential").unwrap(),
-            ["AzureCliCredential"]
-        );
+        for name in Member::ALL.map(Member::name) {
+            assert_eq!(selected(name).unwrap(), [name]);
+            assert_eq!(selected(&name.to_lowercase()).unwrap(), [name]);
+            assert_eq!(
+                selected(&format!(" {}\n", name.to_uppercase())).unwrap(),
+                [name]
+            );
+        }
     }
 
     #[test]
@@ -149,7 +153,9 @@ mod tests {
             "production",
             "azurecli",
             "VisualStudioCodeCredential",
+            "InteractiveBrowserCredential",
             "dev;prod",
+            "none",
         ] {
             let error = selected(text).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Configuration, "{text}");

@@ -20,9 +20,10 @@ macro_rules! identity_settings {
             self
         }
 
-        /// Tenants that may be asked for a token besides an application's own,
-        /// when a request or a server's challenge names one; `*` allows every
-        /// tenant. Default: none.
+        /// Tenants that may be asked for a token when a request or a server's
+        /// challenge names one, besides an application's own and one that was
+        /// named for a developer tool; `*` allows every tenant. Default: none.
+        /// A tool for which no tenant was named may be asked for any.
         pub fn additionally_allowed_tenants<T: Into<String>>(
             mut self,
             tenants: impl IntoIterator<Item = T>,

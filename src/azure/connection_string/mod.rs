@@ -176,6 +176,18 @@ impl ConnectionString {
     pub(in crate::azure) fn identity(&self) -> &Identity {
         &self.identity
     }
+
+    /// What to look at when that identity gets no token; none where the string
+    /// gives no reason to doubt it.
+    pub(in crate::azure) fn doubts(&self) -> Option<String> {
+        (!self.warnings.is_empty()).then(|| {
+            format!(
+                "the connection string was taken for that of {}, but look at {}",
+                self.identity.description(),
+                listed(self.warnings.iter())
+            )
+        })
+    }
 }
 
 impl FromStr for ConnectionString {

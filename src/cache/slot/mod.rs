@@ -13,7 +13,7 @@ use tokio::sync::{Notify, oneshot};
 pub use status::KeyStatus;
 
 use super::flight::Flight;
-use super::schedule::{self, Window};
+use super::schedule::{self, Force, Window};
 use super::sync::{ArcSwapOption, AtomicU64, Mutex, MutexGuard, Ordering};
 use super::{Key, KeyRef, Source};
 use crate::runtime::{Timestamp, random_fraction};
@@ -246,6 +246,33 @@ impl Slot {
         refused: &Entry,
         now: Timestamp,
     ) -> Acquired {
+        let accepted = self.accepted.load(Ordering::Relaxed) >= refused.generation;
+        let why = if accepted {
+            Force::Revoked
+        } else {
+            Force::Unproven
+        };
+        self.force(source, refused, now, why)
+    }
+
+    /// The same for a caller that wants another token than `unwanted`, which
+    /// nobody has refused.
+    pub(crate) fn replace(
+        self: &Arc<Self>,
+        source: &Arc<Source>,
+        unwanted: &Entry,
+        now: Timestamp,
+    ) -> Acquired {
+        self.force(source, unwanted, now, Force::Asked)
+    }
+
+    fn force(
+        self: &Arc<Self>,
+        source: &Arc<Source>,
+        refused: &Entry,
+        now: Timestamp,
+        why: Force,
+    ) -> Acquired {
         let _stuck;
         let mut gone = Vec::new();
         let mut state = self.lock();
@@ -267,13 +294,8 @@ impl Slot {
         if let Some(error) = state.held_back(source, now) {
             return Acquired::Failed(error);
         }
-        let proven = self.accepted.load(Ordering::Relaxed) >= refused.generation;
-        if !state.force().take(now.monotonic, proven) {
-            return Acquired::Failed(Error::new(
-                ErrorKind::Throttled,
-                "the token was refused, but has been renewed too often to be renewed again now",
-            )
-            .with_advice("see why the server refuses it: wrong audience, missing permission, or clocks that differ"));
+        if !state.force().take(now.monotonic, why) {
+            return Acquired::Failed(too_often(why));
         }
         let (sender, receiver) = oneshot::channel();
         let reason = Reason::Refused(refused.token.clone());
@@ -527,6 +549,20 @@ impl Slot {
         // a thread died with it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn too_often(why: Force) -> Error {
+    let (message, advice) = match why {
+        Force::Revoked | Force::Unproven => (
+            "the token was refused, but has been renewed too often to be renewed again now",
+            "see why the server refuses it: wrong audience, missing permission, or clocks that differ",
+        ),
+        Force::Asked => (
+            "the token has been renewed too often to be renewed again now",
+            "use the one that is kept, or ask again in a minute",
+        ),
+    };
+    Error::new(ErrorKind::Throttled, message).with_advice(advice)
 }
 
 fn millis(duration: Duration) -> u64 {
