@@ -57,7 +57,7 @@ impl Runtime for TokioRuntime {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     #[inline]
     fn coarse_now(&self) -> Timestamp {
-        coarse::now().unwrap_or_else(|| self.now())
+        coarse::now().unwrap_or_else(exact_now)
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
@@ -84,6 +84,14 @@ impl Runtime for TokioRuntime {
         // Each RandomState has keys of its own, so each hash is a new number.
         RandomState::new().build_hasher().finish()
     }
+}
+
+/// Apart, so that what leads here stays short enough for the compiler to put it
+/// into requests.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cold]
+fn exact_now() -> Timestamp {
+    TokioRuntime.now()
 }
 
 /// What the monotonic clock shows when tokio's shows `now`.
