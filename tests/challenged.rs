@@ -193,6 +193,50 @@ async fn r39_claims_of_one_origin_do_not_change_the_tokens_of_another() {
     assert_eq!(log.lock().unwrap()[0], "home.0.1");
 }
 
+/// One service for both hosts, which have the same audience.
+#[tokio::test(start_paused = true)]
+async fn r39_a_service_that_knows_the_claims_of_one_origin_keeps_them_from_another() {
+    let other = "https://other.vault.azure.net/secrets/x";
+    for first in [VAULT, other] {
+        let (tokens, calls) = tell_tale();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let server = {
+            let log = Arc::clone(&log);
+            move |request: Request<Full<Bytes>>| {
+                let token = request.headers()[AUTHORIZATION].to_str().unwrap();
+                let with_claims = !token.starts_with("Bearer home.0.");
+                let asks = *request.uri() == VAULT;
+                log.lock().unwrap().push((asks, with_claims));
+                let mut response = Response::new(());
+                if asks && !with_claims {
+                    *response.status_mut() = StatusCode::UNAUTHORIZED;
+                    let challenge = claims_challenge("{}").parse().unwrap();
+                    response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+                }
+                std::future::ready(Ok::<_, Infallible>(response))
+            }
+        };
+        let mut service = BearerAuthLayer::azure(tokens).layer(service_fn(server));
+        for (uri, times) in [
+            (first, 40),
+            (VAULT, 1),
+            (other, 40),
+            (VAULT, 40),
+            (other, 40),
+        ] {
+            for _ in 0..times {
+                let response = service.ready().await.unwrap().call(get(uri)).await;
+                assert_eq!(response.unwrap().status(), StatusCode::OK);
+            }
+        }
+        let log = log.lock().unwrap();
+        let refused = log.iter().filter(|sent| **sent == (true, false)).count();
+        assert_eq!(refused, 1);
+        assert!(log.iter().all(|(asks, with_claims)| *asks || !with_claims));
+        assert_eq!(calls.count(), 2);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn r39_malformed_claims_are_a_plain_401() {
     let (tokens, calls) = tell_tale();

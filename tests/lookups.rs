@@ -8,17 +8,21 @@ mod resource;
 
 use std::convert::Infallible;
 use std::future::ready;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use http::header::{AUTHORIZATION, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
-use issuer::{HOUR, at_once};
+use issuer::{HOUR, SECOND, at_once};
 use resource::{Server, bearer, call, get, one_token_after_another};
 use tokio::time::advance;
 use tower::{Layer as _, ServiceExt as _, service_fn};
-use tower_bearer::{Audience, BearerAuthLayer, Error, FixedAudience, Origin, ResolveAudience};
+use tower_bearer::{
+    AccessToken, Audience, BearerAuthLayer, Error, FixedAudience, Origin, ResolveAudience,
+    TokenCache, credential_fn,
+};
 
 const CLAIMS: &str = r#"Bearer error="insufficient_claims", claims="eyJhY2Nlc3NfdG9rZW4iOnt9fQ==""#;
 
@@ -155,4 +159,106 @@ async fn i4_a_clone_for_a_few_requests_allocates_nothing() {
         });
         assert_eq!(counted.count_total, 0, "{calls} calls");
     }
+}
+
+/// Hosts below `shared.example.com` have one audience, others their own.
+struct SomeShared;
+
+impl ResolveAudience for SomeShared {
+    fn resolve(&self, origin: &Origin<'_>) -> Result<Option<Audience>, Error> {
+        origin.resolve_secure(|host| {
+            let shared = host.ends_with(".shared.example.com");
+            let name = if shared { "shared" } else { host };
+            Some(Audience::from(format!("api://{name}")))
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn t1_what_is_sent_again_goes_where_it_went_before_with_a_token_for_that() {
+    const HOSTS: [&str; 6] = [
+        "a.shared.example.com",
+        "b.shared.example.com",
+        "A.shared.example.com",
+        "a.shared.example.com:443",
+        "one.example.com",
+        "two.example.com",
+    ];
+    for kept in [true, false] {
+        let tokens = TokenCache::new(credential_fn({
+            let count = AtomicUsize::new(0);
+            move |request| {
+                let number = count.fetch_add(1, Ordering::SeqCst);
+                let name = request.audience().as_str().trim_start_matches("api://");
+                let secret = format!("{name}.{number}");
+                async move { AccessToken::expiring_in(&secret, 24 * HOUR) }
+            }
+        }));
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let server = {
+            let sent = Arc::clone(&sent);
+            move |request: Request<Full<Bytes>>| {
+                let mut sent = sent.lock().unwrap();
+                let uri = request.uri().to_string();
+                let mut response = Response::new(());
+                if uri.contains("refuse-once") && sent.last().is_none_or(|(last, _)| *last != uri) {
+                    *response.status_mut() = StatusCode::UNAUTHORIZED;
+                }
+                sent.push((uri, bearer(&request)));
+                ready(Ok::<_, Infallible>(response))
+            }
+        };
+        let client = BearerAuthLayer::new(tokens, SomeShared).layer(service_fn(server));
+        let mut service = client.clone();
+        let mut send = async |uri: String| {
+            let response = if kept {
+                call(&mut service, get(&uri)).await
+            } else {
+                client.clone().oneshot(get(&uri)).await
+            };
+            assert_eq!(response.unwrap().status(), StatusCode::OK, "{uri}");
+        };
+        for first in HOSTS {
+            // So often that it becomes the service's own.
+            for number in 0..40 {
+                send(format!("https://{first}/{number}")).await;
+            }
+            for host in HOSTS {
+                advance(10 * 60 * SECOND).await;
+                sent.lock().unwrap().clear();
+                let uri = format!("https://{host}/refuse-once?{first}");
+                send(uri.clone()).await;
+                let audience = host.to_lowercase();
+                let audience = if audience.contains("shared") {
+                    "shared"
+                } else {
+                    &audience
+                };
+                let sent = sent.lock().unwrap();
+                assert_eq!(sent.len(), 2, "{uri}: {sent:?}");
+                for (to, token) in &*sent {
+                    assert_eq!(*to, uri);
+                    assert!(token.starts_with(&format!("Bearer {audience}.")), "{token}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_with_a_header_of_its_own_is_nobodys_business() {
+    let (tokens, calls) = one_token_after_another();
+    let rules = Rules::default();
+    let server = |_: Request<Full<Bytes>>| ready(Ok::<_, Infallible>(Response::new(())));
+    let client = BearerAuthLayer::new(tokens.clone(), rules.clone()).layer(service_fn(server));
+    for _ in 0..20 {
+        for uri in ["https://a.example.com/", "http://b.example.com/", "/c"] {
+            let mut request = get(uri);
+            let header = HeaderValue::from_static("Basic Zm9v");
+            request.headers_mut().insert(AUTHORIZATION, header);
+            client.clone().oneshot(request).await.unwrap();
+        }
+    }
+    assert_eq!((rules.asked(), calls.count()), (0, 0));
+    assert!(tokens.status().is_empty());
 }

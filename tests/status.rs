@@ -9,6 +9,7 @@ use std::future::ready;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::{AUTHORIZATION, HeaderValue};
 use http::{Request, Response};
 use http_body_util::Empty;
 use issuer::{HOUR, issuer, token};
@@ -180,6 +181,11 @@ async fn every_request_with_a_token_at_hand_is_a_hit() {
                         .unwrap();
                     client.ready().await.unwrap().call(request).await.unwrap();
                     hits += 1;
+                    let mut request = Request::new(Empty::new());
+                    *request.uri_mut() = format!("https://{host}.example.com/").parse().unwrap();
+                    let own = HeaderValue::from_static("Basic Zm9v");
+                    request.headers_mut().insert(AUTHORIZATION, own);
+                    client.ready().await.unwrap().call(request).await.unwrap();
                 }
             }
         }

@@ -38,6 +38,7 @@ impl Learned {
     }
 
     /// Changes whenever something is learned.
+    #[inline]
     pub(super) fn count(&self) -> u64 {
         self.count.load(Ordering::Acquire)
     }

@@ -79,7 +79,9 @@ pub(crate) struct Known {
 
 /// What a request is to be sent with.
 #[derive(Debug)]
-pub(crate) enum Found {
+pub(crate) enum Found<T> {
+    /// The token of one of those that are known, which is at hand.
+    Known(T),
     /// A token that is at hand. `lessons` says what had been learned when it
     /// was looked for.
     Token { sent: Sent, lessons: u64 },
@@ -160,30 +162,31 @@ impl Authorizer {
     }
 
     /// What a request to `uri` is to be sent with. `known` are answers to
-    /// earlier questions, the most likely one first.
-    pub(crate) fn find<'a>(
+    /// earlier questions, none of which [serves](Self::serves).
+    pub(crate) fn find<'a, T>(
         &self,
         uri: &Uri,
-        known: impl IntoIterator<Item = &'a Known>,
+        known: impl Iterator<Item = (T, &'a Known)> + Clone,
         now: Timestamp,
-    ) -> Result<Found, Error> {
-        let mut known = known.into_iter();
-        let (slot, lessons) = match known.find(|known| self.leads_to(known, uri)) {
-            Some(Known { sent, lessons, .. }) if sent.is_at_hand(now) => {
-                sent.entry.hit();
-                return Ok(Found::Token {
-                    sent: sent.clone(),
-                    lessons: *lessons,
-                });
-            }
-            Some(Known { sent, lessons, .. }) => (Arc::clone(&sent.slot), *lessons),
+    ) -> Result<Found<T>, Error> {
+        let due = known
+            .clone()
+            .find(|(_, known)| !known.sent.is_at_hand(now) && self.leads_to(known, uri));
+        let (slot, lessons) = match due {
+            Some((_, Known { sent, lessons, .. })) => (Arc::clone(&sent.slot), *lessons),
             None => {
                 // Read first: what is learned meanwhile makes this stale.
                 let lessons = self.learned.count();
-                match self.look_up(uri)? {
-                    Some(slot) => (slot, lessons),
-                    None => return Ok(Found::Nothing),
+                let Some((audience, demand)) = self.look_up(uri)? else {
+                    return Ok(Found::Nothing);
+                };
+                let mut known = known;
+                if let Some((which, _)) = known.find(|(_, known)| {
+                    known.lessons == lessons && known.is_at_hand_for(&audience, &demand, now)
+                }) {
+                    return Ok(Found::Known(which));
                 }
+                (self.slot(&audience, &demand)?, lessons)
             }
         };
         Ok(match self.at_hand(&slot, now) {
@@ -192,9 +195,10 @@ impl Authorizer {
         })
     }
 
-    fn look_up(&self, uri: &Uri) -> Result<Option<Arc<Slot>>, Error> {
+    /// Which tokens requests to `uri` want. `None`: none.
+    fn look_up(&self, uri: &Uri) -> Result<Option<(Audience, Demand)>, Error> {
         match Origin::of(uri).and_then(|origin| self.route_to(&origin)) {
-            Ok((slot, _)) => Ok(Some(slot)),
+            Ok(route) => Ok(Some(route)),
             Err(error)
                 if error.kind() == ErrorKind::UnknownHost
                     && self.unknown_hosts == UnknownHosts::PassOn =>
@@ -205,13 +209,12 @@ impl Authorizer {
         }
     }
 
-    /// Where tokens for `origin` come from, and what it is known to ask for.
-    fn route_to(&self, origin: &Origin<'_>) -> Result<(Arc<Slot>, Demand), Error> {
+    /// The audience of `origin`, and what it is known to ask for.
+    fn route_to(&self, origin: &Origin<'_>) -> Result<(Audience, Demand), Error> {
         let Some(audience) = self.audiences.resolve(origin)? else {
             return Err(unknown(origin.authority().host()));
         };
-        let demand = self.learned.of(origin).unwrap_or_default();
-        Ok((self.slot(&audience, &demand)?, demand))
+        Ok((audience, self.learned.of(origin).unwrap_or_default()))
     }
 
     /// The token of `slot`, if it is at hand.
@@ -243,7 +246,8 @@ impl Authorizer {
     ) -> Option<Renewal> {
         // Another request may have learned something since this one was sent,
         // or the rules may not name the host any more.
-        let (slot, before) = self.route_to(origin).ok()?;
+        let (audience, before) = self.route_to(origin).ok()?;
+        let slot = self.slot(&audience, &before).ok()?;
         let asked = self.challenges.follow(origin, &Challenge::parse(headers));
         let demand = together(&before, &asked);
         if demand != before {
@@ -357,8 +361,18 @@ impl Known {
         &self.sent
     }
 
+    pub(crate) fn origin(&self) -> Origin<'_> {
+        Origin::new(&self.scheme, &self.authority)
+    }
+
     pub(crate) fn lessons(&self) -> u64 {
         self.lessons
+    }
+
+    /// Whether its token is at hand, and is that of this audience and demand.
+    fn is_at_hand_for(&self, audience: &Audience, demand: &Demand, now: Timestamp) -> bool {
+        // What is demanded is looked for by its slot.
+        demand.is_empty() && self.sent.is_at_hand(now) && self.sent.slot.is_of(audience)
     }
 
     pub(crate) fn says(&self, sent: &Sent, lessons: u64) -> bool {

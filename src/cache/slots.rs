@@ -38,6 +38,15 @@ impl Place {
         (before != GIVEN_UP).then_some(slot)
     }
 
+    /// Notes that the slot is looked at, by one who will not hold it.
+    #[inline]
+    fn note_use(&self, now: u64) {
+        // Others note the same, mostly, and need not write it again.
+        if self.last_used.load(Ordering::Relaxed) < now {
+            self.last_used.fetch_max(now, Ordering::AcqRel);
+        }
+    }
+
     /// Whether nobody uses the slot, or has looked it up since `last_used`;
     /// nobody will any more.
     fn give_up(&self, last_used: u64, even_in_use: bool) -> bool {
@@ -101,6 +110,22 @@ impl Slots {
             .load()
             .find(hash, |place| place.is_for(key))?
             .take(now)
+    }
+
+    /// What `look` finds in the slot of `key`, if there is one. It may be given
+    /// up meanwhile, so nothing may be begun there.
+    #[inline]
+    pub(super) fn look<T>(
+        &self,
+        key: KeyRef<'_>,
+        look: impl FnOnce(&Slot) -> Option<T>,
+    ) -> Option<T> {
+        let (hash, shard) = self.place_of(key);
+        let now = self.added.load(Ordering::Relaxed);
+        let shard = shard.load();
+        let place = shard.find(hash, |place| place.is_for(key))?;
+        place.note_use(now);
+        look(&place.slot)
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Slot>> {

@@ -92,8 +92,19 @@ impl BearerAuthMiddleware {
         let slot = {
             let last = self.last.load();
             let now = self.authorizer.now();
-            let found = self.authorizer.find(uri, last.as_deref(), now);
+            let known = last.iter().map(|last| (last, &**last));
+            let serving = last
+                .as_ref()
+                .filter(|last| self.authorizer.serves(last, uri, now));
+            let found = match serving {
+                Some(last) => Ok(Found::Known(last)),
+                None => self.authorizer.find(uri, known, now),
+            };
             match found.map_err(Error::middleware)? {
+                Found::Known(last) => {
+                    last.sent().hit();
+                    return Ok(Some(last.sent().clone()));
+                }
                 Found::Token { sent, lessons } => {
                     if !last
                         .as_ref()

@@ -31,28 +31,22 @@ pin_project! {
     where
         S: Service<Request<B>>,
     {
+        // `None` while the request is not sent, or not again.
         #[pin]
-        state: State<S::Future, S, B, R>,
+        answer: Option<S::Future>,
+        // `None` if the request was sent as it was.
+        used: Option<Used<S>>,
+        // The request, if it can be sent again.
+        original: Option<Original<B>>,
+        pause: Option<Box<Pause<S, B, R>>>,
     }
 }
 
-pin_project! {
-    #[project = StateProj]
-    enum State<F, S, B, R> {
-        Sending { #[pin] future: F, watch: Watch<S, B> },
-        Pausing { pause: Box<Pause<S, B, R>> },
-        Failed { error: Option<BearerAuthError> },
-    }
-}
-
-/// What is to be learned from the answer.
-enum Watch<S, B> {
-    Nothing,
-    /// The request is kept for a resend.
-    First(Used<S>, Original<B>),
-    /// The request cannot be resent.
-    Only(Used<S>),
-    Second(Sent, Option<Lesson>, Arc<Authorizer>),
+/// What a request was sent with that was sent again.
+pub(super) struct Resent {
+    pub(super) sent: Sent,
+    lesson: Option<Lesson>,
+    authorizer: Arc<Authorizer>,
 }
 
 /// The ways that are not hot.
@@ -78,6 +72,8 @@ enum Pause<S, B, R> {
         request: Request<B>,
         resend: Resend,
     },
+    /// No token could be had.
+    Failed(BearerAuthError),
     Over,
 }
 
@@ -101,12 +97,17 @@ pub(super) struct Original<B> {
 }
 
 impl<B> Original<B> {
-    /// Keeps `request`, if its body can be sent twice.
+    /// Keeps `request`, if its body can be sent twice; without its origin
+    /// if that is [known](Used::origin).
     #[inline]
-    pub(super) fn keep(request: &Request<B>, replay: &impl ReplayBody<B>) -> Option<Self> {
+    pub(super) fn keep(
+        request: &Request<B>,
+        replay: &impl ReplayBody<B>,
+        origin_is_known: bool,
+    ) -> Option<Self> {
         Some(Self {
             body: replay.replay(request.body())?,
-            head: KeptHead::of(request),
+            head: KeptHead::of(request, origin_is_known),
         })
     }
 }
@@ -115,43 +116,23 @@ impl<S, B, R> ResponseFuture<S, B, R>
 where
     S: Service<Request<B>, Response = Response<R>>,
 {
-    pub(super) fn passing_on(future: S::Future) -> Self {
+    /// After the request has been sent.
+    #[inline]
+    pub(super) fn sent(
+        answer: S::Future,
+        used: Option<Used<S>>,
+        original: Option<Original<B>>,
+    ) -> Self {
         Self {
-            state: State::Sending {
-                future,
-                watch: Watch::Nothing,
-            },
+            answer: Some(answer),
+            used,
+            original,
+            pause: None,
         }
     }
 
     pub(super) fn failed(error: Error) -> Self {
-        Self {
-            state: State::Failed {
-                error: Some(BearerAuthError::Token(error)),
-            },
-        }
-    }
-
-    /// After the request has been sent.
-    #[inline]
-    pub(super) fn sent(future: S::Future, used: Used<S>, original: Option<Original<B>>) -> Self {
-        Self {
-            state: State::Sending {
-                future,
-                watch: Watch::for_answer(used, original),
-            },
-        }
-    }
-
-    pub(super) fn sending(
-        ready: &mut S,
-        mut request: Request<B>,
-        used: Used<S>,
-        original: Option<Original<B>>,
-    ) -> Self {
-        let token = used.sent().header_value();
-        request.headers_mut().insert(AUTHORIZATION, token);
-        Self::sent(ready.call(request), used, original)
+        Self::pausing(Pause::Failed(BearerAuthError::Token(error)))
     }
 
     pub(super) fn waiting(
@@ -161,32 +142,20 @@ where
         core: Arc<Core<S>>,
         original: Option<Original<B>>,
     ) -> Self {
-        Self {
-            state: State::Pausing {
-                pause: Box::new(Pause::Acquiring {
-                    acquisition,
-                    ready,
-                    request,
-                    then: Then::First(core, original),
-                }),
-            },
-        }
+        Self::pausing(Pause::Acquiring {
+            acquisition,
+            ready,
+            request,
+            then: Then::First(core, original),
+        })
     }
-}
 
-impl<S, B, R> State<S::Future, S, B, R>
-where
-    S: Service<Request<B>>,
-{
-    fn send(ready: &mut S, mut request: Request<B>, sent: Sent, then: Then<S, B>) -> Self {
-        let token = sent.header_value();
-        request.headers_mut().insert(AUTHORIZATION, token);
-        Self::Sending {
-            future: ready.call(request),
-            watch: match then {
-                Then::First(core, original) => Watch::for_answer(Used::Parts(sent, core), original),
-                Then::Resend(resend) => Watch::Second(sent, resend.lesson, resend.authorizer),
-            },
+    fn pausing(pause: Pause<S, B, R>) -> Self {
+        Self {
+            answer: None,
+            used: None,
+            original: None,
+            pause: Some(Box::new(pause)),
         }
     }
 }
@@ -199,37 +168,39 @@ where
     type Output = Result<Response<R>, BearerAuthError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
+        let mut this = self.project();
         loop {
-            let next = match state.as_mut().project() {
-                StateProj::Sending { future, watch } => {
-                    let response = match ready!(future.poll(cx)) {
-                        Ok(response) => response,
-                        Err(error) => return Poll::Ready(Err(BearerAuthError::service(error))),
-                    };
-                    let refused = response.status() == StatusCode::UNAUTHORIZED;
-                    if !refused {
-                        watch.learn(response.status());
-                        return Poll::Ready(Ok(response));
-                    }
-                    match std::mem::replace(watch, Watch::Nothing).refused(response) {
-                        Answer::Final(response) => return Poll::Ready(Ok(response)),
-                        Answer::Renew(pause) => State::Pausing { pause },
-                    }
+            if let Some(answer) = this.answer.as_mut().as_pin_mut() {
+                let response = match ready!(answer.poll(cx)) {
+                    Ok(response) => response,
+                    Err(error) => return Poll::Ready(Err(BearerAuthError::service(error))),
+                };
+                if let Some(used) = this.used {
+                    used.answered(response.status());
                 }
-                StateProj::Pausing { pause } => match ready!(pause.poll(cx)) {
-                    Resumed::Send(state) => state,
-                    Resumed::Done(result) => return Poll::Ready(result),
-                },
-                StateProj::Failed { error } => match error.take() {
-                    Some(error) => return Poll::Ready(Err(error)),
-                    // Polled after it was done.
-                    None => return Poll::Pending,
-                },
+                if response.status() != StatusCode::UNAUTHORIZED {
+                    return Poll::Ready(Ok(response));
+                }
+                match refused(this.used.take(), this.original.take(), response) {
+                    Answer::Final(response) => return Poll::Ready(Ok(response)),
+                    Answer::Renew(pause) => *this.pause = Some(pause),
+                }
+                // Before anything else is done, so that a place that it may
+                // hold in a limited service is free again.
+                this.answer.set(None);
+            }
+            let Some(pause) = this.pause else {
+                // There is always one of the two.
+                return Poll::Pending;
             };
-            // Drops the first answer's future before anything else is done, so
-            // that a place it may hold in a limited service is free again.
-            state.set(next);
+            match ready!(pause.poll(cx)) {
+                Resumed::Sent(answer, used, original) => {
+                    this.answer.set(Some(answer));
+                    (*this.used, *this.original) = (Some(used), original);
+                    *this.pause = None;
+                }
+                Resumed::Done(result) => return Poll::Ready(result),
+            }
         }
     }
 }
@@ -239,60 +210,48 @@ enum Answer<S, B, R> {
     Renew(Box<Pause<S, B, R>>),
 }
 
-impl<S, B> Watch<S, B> {
-    #[inline]
-    fn for_answer(used: Used<S>, original: Option<Original<B>>) -> Self {
-        match original {
-            Some(original) => Self::First(used, original),
-            None => Self::Only(used),
-        }
+/// What to do about a 401.
+#[cold]
+fn refused<S, B, R>(
+    used: Option<Used<S>>,
+    original: Option<Original<B>>,
+    response: Response<R>,
+) -> Answer<S, B, R> {
+    let Some(used) = used else {
+        return Answer::Final(response);
+    };
+    let Some(core) = used.core() else {
+        return Answer::Final(response);
+    };
+    let again = original.and_then(|Original { head, body }| head.restore(used.origin(), body));
+    let renewal = again.as_ref().and_then(|again| {
+        let origin = Origin::of(again.uri()).ok()?;
+        core.authorizer
+            .renew(&origin, used.sent(), response.headers())
+    });
+    if let (Some(again), Some(renewal)) = (again, renewal) {
+        return Answer::Renew(Box::new(Pause::Renewing {
+            renewal,
+            refusal: response,
+            again,
+            core: Arc::clone(core),
+        }));
     }
+    // For the next request: where no body can be sent twice, nothing else
+    // would ever replace the token before it is due.
+    core.authorizer.replace(used.sent());
+    Answer::Final(response)
+}
 
-    /// Takes in how the server liked the token.
-    fn learn(&self, status: StatusCode) {
-        match self {
-            Self::First(used, _) | Self::Only(used) => Authorizer::answered(used.sent(), status),
-            Self::Second(sent, lesson, authorizer) => {
-                authorizer.answered_resend(sent, lesson.as_ref(), status);
-            }
-            Self::Nothing => {}
-        }
-    }
-
-    /// What to do about a 401.
-    #[cold]
-    fn refused<R>(self, response: Response<R>) -> Answer<S, B, R> {
-        self.learn(response.status());
-        match self {
-            Self::First(used, Original { head, body }) => {
-                let core = Arc::clone(used.core());
-                let again = head.restore(body);
-                let renewal = again.as_ref().and_then(|again| {
-                    let origin = Origin::of(again.uri()).ok()?;
-                    core.authorizer
-                        .renew(&origin, used.sent(), response.headers())
-                });
-                if let (Some(again), Some(renewal)) = (again, renewal) {
-                    return Answer::Renew(Box::new(Pause::Renewing {
-                        renewal,
-                        refusal: response,
-                        again,
-                        core,
-                    }));
-                }
-                core.authorizer.replace(used.sent());
-            }
-            // For the next request: where no body can be sent twice, nothing
-            // else would ever replace the token before it is due.
-            Self::Only(used) => used.core().authorizer.replace(used.sent()),
-            Self::Nothing | Self::Second(..) => {}
-        }
-        Answer::Final(response)
+impl Resent {
+    pub(super) fn answered(&self, status: StatusCode) {
+        self.authorizer
+            .answered_resend(&self.sent, self.lesson.as_ref(), status);
     }
 }
 
 enum Resumed<F, S, B, R> {
-    Send(State<F, S, B, R>),
+    Sent(F, Used<S>, Option<Original<B>>),
     Done(Result<Response<R>, BearerAuthError>),
 }
 
@@ -301,6 +260,7 @@ where
     S: Service<Request<B>, Response = Response<R>> + Clone,
     S::Error: Into<BoxError>,
 {
+    #[cold]
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Resumed<S::Future, S, B, R>> {
         loop {
             match self {
@@ -316,7 +276,7 @@ where
                         continue;
                     };
                     return Poll::Ready(match acquired {
-                        Ok(sent) => Resumed::Send(State::send(&mut ready, request, sent, then)),
+                        Ok(sent) => Self::send(&mut ready, request, sent, then),
                         Err(error) => Resumed::Done(Err(BearerAuthError::Token(error))),
                     });
                 }
@@ -373,8 +333,13 @@ where
                         continue;
                     };
                     let then = Then::Resend(resend);
-                    let sending = State::send(&mut service, request, sent, then);
-                    return Poll::Ready(Resumed::Send(sending));
+                    return Poll::Ready(Self::send(&mut service, request, sent, then));
+                }
+                Self::Failed(_) => {
+                    let Self::Failed(error) = self.take() else {
+                        continue;
+                    };
+                    return Poll::Ready(Resumed::Done(Err(error)));
                 }
                 Self::Over => return Poll::Pending,
             }
@@ -383,6 +348,28 @@ where
 
     fn take(&mut self) -> Self {
         std::mem::replace(self, Self::Over)
+    }
+
+    fn send(
+        ready: &mut S,
+        mut request: Request<B>,
+        sent: Sent,
+        then: Then<S, B>,
+    ) -> Resumed<S::Future, S, B, R> {
+        let token = sent.header_value();
+        request.headers_mut().insert(AUTHORIZATION, token);
+        let answer = ready.call(request);
+        match then {
+            Then::First(core, original) => Resumed::Sent(answer, Used::Parts(sent, core), original),
+            Then::Resend(resend) => {
+                let resent = Resent {
+                    sent,
+                    lesson: resend.lesson,
+                    authorizer: resend.authorizer,
+                };
+                Resumed::Sent(answer, Used::Resent(Box::new(resent)), None)
+            }
+        }
     }
 }
 

@@ -8,9 +8,11 @@
 use std::cell::RefCell;
 use std::mem;
 
-use http::uri::{Authority, PathAndQuery, Scheme};
+use http::uri::{PathAndQuery, Scheme};
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 use zeroize::Zeroize as _;
+
+use crate::Origin;
 
 thread_local! {
     #[allow(clippy::vec_box, reason = "a page moves into a future, which is to be small")]
@@ -22,15 +24,13 @@ thread_local! {
 /// Pages that a thread keeps: as many as requests are often under way at once.
 const MOST_PAGES: usize = 64;
 
-/// Room on a new page: for the head of a common request.
-const COMMON_BYTES: usize = 1024;
-const COMMON_FIELDS: usize = 16;
+/// Room on a new page, in bytes: for the head of a common request.
+const COMMON_ROOM: usize = 1024;
 
 /// A page that has grown beyond this is not kept.
-const MOST_BYTES: usize = 16 * 1024;
-const MOST_FIELDS: usize = 256;
+const MOST_ROOM: usize = 16 * 1024;
 
-/// All of a request but its body.
+/// All of a request but its body, and its origin if that is known elsewhere.
 pub(super) struct KeptHead(
     /// Until it is dropped.
     Option<Box<Page>>,
@@ -40,48 +40,48 @@ struct Page {
     method: Method,
     version: Version,
     extensions: Extensions,
+    /// `None` if the origin is known elsewhere.
     scheme: Option<Scheme>,
-    authority: usize,
-    path: usize,
     fields: usize,
     /// Bytes that are written.
     written: usize,
-    /// Authority and path, then name and value of one field after the other.
+    /// Authority, unless the origin is known elsewhere, and path; then name and
+    /// value of one field after the other. Before each of them is its length.
+    ///
     /// All of it is room, whether it is written or not: to copy into a slice
     /// takes half of the instructions that it takes to extend a `Vec`.
-    bytes_room: Vec<u8>,
-    fields_room: Vec<Field>,
-}
-
-/// How long name and value of a header field are.
-#[derive(Clone, Copy, Default)]
-struct Field {
-    name: usize,
-    value: usize,
-    sensitive: bool,
+    room: Vec<u8>,
 }
 
 impl KeptHead {
+    /// Keeps the head of `request`, without its origin if that is known
+    /// elsewhere.
     #[inline]
-    pub(super) fn of<B>(request: &Request<B>) -> Self {
+    pub(super) fn of<B>(request: &Request<B>, origin_is_known: bool) -> Self {
         let mut page = Page::take();
         page.method = request.method().clone();
         page.version = request.version();
-        page.extensions = request.extensions().clone();
-        page.scheme = request.uri().scheme().cloned();
+        if !request.extensions().is_empty() {
+            page.extensions = request.extensions().clone();
+        }
         let (uri, headers) = (request.uri(), request.headers());
-        if page.write(uri, headers).is_none() {
-            page.make_room(uri, headers);
-            page.write(uri, headers);
+        let origin = uri.scheme().zip(uri.authority());
+        let origin = origin.filter(|_| !origin_is_known);
+        page.scheme = origin.map(|(scheme, _)| scheme.clone());
+        let authority = origin.map(|(_, authority)| authority.as_str());
+        let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        if page.write(authority, path, headers).is_none() {
+            page.make_room(authority, path, headers);
+            page.write(authority, path, headers);
         }
         Self(Some(page))
     }
 
-    /// The request again. `None` if it had no host, or a header that only
-    /// unsafe code can make.
-    pub(super) fn restore<B>(mut self, body: B) -> Option<Request<B>> {
+    /// The request again; `origin` is its, if that was known. `None` if it had
+    /// none, or a header that only unsafe code can make.
+    pub(super) fn restore<B>(mut self, origin: Option<Origin<'_>>, body: B) -> Option<Request<B>> {
         let page = self.0.as_mut()?;
-        let (uri, headers) = page.read()?;
+        let (uri, headers) = page.read(origin)?;
         let mut request = Request::new(body);
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
@@ -119,92 +119,77 @@ impl Page {
             version: Version::default(),
             extensions: Extensions::new(),
             scheme: None,
-            authority: 0,
-            path: 0,
             fields: 0,
             written: 0,
-            bytes_room: vec![0; COMMON_BYTES],
-            fields_room: vec![Field::default(); COMMON_FIELDS],
+            room: vec![0; COMMON_ROOM],
         })
     }
 
     fn leave(mut self: Box<Self>) {
-        // What others have put there may be large, or wait to be dropped.
-        self.extensions = Extensions::new();
         // Any header may hold a secret, whether it is marked sensitive or not.
-        if let Some(written) = self.bytes_room.get_mut(..self.written) {
+        if self.room.len() > MOST_ROOM {
+            self.room.zeroize();
+            return;
+        }
+        if let Some(written) = self.room.get_mut(..self.written) {
             written.fill(0);
         }
-        let is_small = self.bytes_room.len() <= MOST_BYTES && self.fields_room.len() <= MOST_FIELDS;
-        let mut page = Some(self).filter(|_| is_small);
+        // What others have put there may be large, or wait to be dropped.
+        self.extensions = Extensions::new();
         // If it cannot be left, it is freed.
         let _left = PAGES.try_with(|pages| {
             if let Ok(mut pages) = pages.try_borrow_mut() {
                 if pages.len() < MOST_PAGES {
-                    pages.extend(page.take());
+                    pages.push(self);
                 }
             }
         });
     }
 
     /// `None` if there is no room for all of it.
-    fn write(&mut self, uri: &Uri, headers: &HeaderMap) -> Option<()> {
-        let mut room = self.bytes_room.as_mut_slice();
-        let authority = uri.authority().map_or("", Authority::as_str);
-        let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
-        (self.authority, self.path) = (authority.len(), path.len());
-        room = copy(authority.as_bytes(), room)?;
-        room = copy(path.as_bytes(), room)?;
-        let mut places = self.fields_room.iter_mut();
-        self.fields = headers.len();
+    fn write(&mut self, authority: Option<&str>, path: &str, headers: &HeaderMap) -> Option<()> {
+        let mut room = self.room.as_mut_slice();
+        if let Some(authority) = authority {
+            room = put(authority.as_bytes(), false, room)?;
+        }
+        room = put(path.as_bytes(), false, room)?;
         for (name, value) in headers {
-            let (name, bytes) = (name.as_str().as_bytes(), value.as_bytes());
-            let sensitive = value.is_sensitive();
-            room = copy(name, room)?;
-            room = copy(bytes, room)?;
-            *places.next()? = Field {
-                name: name.len(),
-                value: bytes.len(),
-                sensitive,
-            };
+            room = put(name.as_str().as_bytes(), value.is_sensitive(), room)?;
+            room = put(value.as_bytes(), false, room)?;
         }
         let left = room.len();
-        self.written = self.bytes_room.len() - left;
+        self.fields = headers.len();
+        self.written = self.room.len() - left;
         Some(())
     }
 
     #[cold]
-    fn make_room(&mut self, uri: &Uri, headers: &HeaderMap) {
-        let authority = uri
-            .authority()
-            .map_or(0, |authority| authority.as_str().len());
-        let path = uri.path_and_query().map_or(1, |path| path.as_str().len());
-        let fields = headers.iter();
-        let fields = fields.map(|(name, value)| name.as_str().len() + value.len());
-        let bytes = authority + path + fields.sum::<usize>();
+    fn make_room(&mut self, authority: Option<&str>, path: &str, headers: &HeaderMap) {
+        let fields = headers
+            .iter()
+            .flat_map(|(name, value)| [name.as_str().len(), value.len()]);
+        let lengths = fields.chain(authority.map(str::len)).chain([path.len()]);
+        let needed: usize = lengths.map(|length| LENGTH + length).sum();
         // What is written of it is not to be left behind.
-        self.bytes_room.zeroize();
-        self.bytes_room.resize(bytes.max(COMMON_BYTES), 0);
-        let fields = headers.len().max(COMMON_FIELDS);
-        self.fields_room.resize(fields, Field::default());
+        self.room.zeroize();
+        self.room.resize(needed.max(COMMON_ROOM), 0);
     }
 
-    fn read(&self) -> Option<(Uri, HeaderMap)> {
-        let (authority, rest) = self.bytes_room.split_at_checked(self.authority)?;
-        let (path, mut rest) = rest.split_at_checked(self.path)?;
-        let uri = Uri::builder()
-            .scheme(self.scheme.clone()?)
-            .authority(authority)
-            .path_and_query(path)
-            .build()
-            .ok()?;
+    fn read(&mut self, origin: Option<Origin<'_>>) -> Option<(Uri, HeaderMap)> {
+        let mut room = self.room.as_slice();
+        let uri = match self.scheme.take() {
+            Some(scheme) => Uri::builder().scheme(scheme).authority(get(&mut room)?.0),
+            None => Uri::builder()
+                .scheme(origin?.scheme().clone())
+                .authority(origin?.authority().clone()),
+        };
+        let uri = uri.path_and_query(get(&mut room)?.0).build().ok()?;
         let mut headers = HeaderMap::try_with_capacity(self.fields + 1).unwrap_or_default();
-        for field in self.fields_room.get(..self.fields)? {
-            let (name, after_name) = rest.split_at_checked(field.name)?;
-            let (value, after_value) = after_name.split_at_checked(field.value)?;
-            rest = after_value;
+        for _ in 0..self.fields {
+            let (name, is_sensitive) = get(&mut room)?;
+            let (value, _) = get(&mut room)?;
             let mut value = HeaderValue::from_bytes(value).ok()?;
-            value.set_sensitive(field.sensitive);
+            value.set_sensitive(is_sensitive);
             let name = HeaderName::from_bytes(name).ok()?;
             headers.try_append(name, value).ok()?;
         }
@@ -212,12 +197,27 @@ impl Page {
     }
 }
 
-/// Copies `bytes` to where `room` begins; what is left of it.
+/// Bytes that a length takes, and a mark that goes with it.
+const LENGTH: usize = size_of::<u64>();
+
+/// Puts `bytes` to where `room` begins; what is left of it.
 #[inline]
-fn copy<'a>(bytes: &[u8], room: &'a mut [u8]) -> Option<&'a mut [u8]> {
+fn put<'a>(bytes: &[u8], mark: bool, room: &'a mut [u8]) -> Option<&'a mut [u8]> {
+    let (length, room) = room.split_first_chunk_mut::<LENGTH>()?;
     let (place, rest) = room.split_at_mut_checked(bytes.len())?;
+    *length = ((bytes.len() as u64) << 1 | u64::from(mark)).to_ne_bytes();
     place.copy_from_slice(bytes);
     Some(rest)
+}
+
+/// What was put to where `room` begins, and its mark; `room` is then what comes
+/// after it.
+fn get<'a>(room: &mut &'a [u8]) -> Option<(&'a [u8], bool)> {
+    let (length, rest) = room.split_first_chunk::<LENGTH>()?;
+    let length = u64::from_ne_bytes(*length);
+    let (bytes, rest) = rest.split_at_checked(usize::try_from(length >> 1).ok()?)?;
+    *room = rest;
+    Some((bytes, length & 1 == 1))
 }
 
 #[cfg(test)]
@@ -225,7 +225,30 @@ mod tests {
     use super::*;
 
     fn again(request: &Request<()>) -> Request<()> {
-        KeptHead::of(request).restore(()).unwrap()
+        let (first, second) = (KeptHead::of(request, false), KeptHead::of(request, true));
+        let again = first.restore(None, ()).unwrap();
+        let origin = Origin::of(request.uri()).ok();
+        let elsewhere = second.restore(origin, ()).unwrap();
+        assert_eq!(again.uri(), elsewhere.uri());
+        assert_eq!(again.headers(), elsewhere.headers());
+        again
+    }
+
+    #[test]
+    fn an_origin_that_is_known_is_not_kept_and_one_that_is_not_is_not_guessed() {
+        let request = Request::get("https://a.example.com/b?c").body(()).unwrap();
+        let other: Uri = "http://other.example.com:81".parse().unwrap();
+        let restored = |is_known, origin| KeptHead::of(&request, is_known).restore(origin, ());
+        let uri = |request: Request<()>| request.uri().to_string();
+        assert_eq!(
+            restored(true, Origin::of(&other).ok()).map(uri),
+            Some("http://other.example.com:81/b?c".into())
+        );
+        assert_eq!(
+            restored(false, Origin::of(&other).ok()).map(uri),
+            Some("https://a.example.com/b?c".into())
+        );
+        assert!(restored(true, None).is_none());
     }
 
     #[test]
@@ -290,27 +313,20 @@ mod tests {
                 .unwrap()
         };
         let small: Vec<_> = (0..MOST_PAGES * 2)
-            .map(|_| KeptHead::of(&request(10)))
+            .map(|_| KeptHead::of(&request(10), false))
             .collect();
         drop(small);
         assert_eq!(count(), MOST_PAGES);
-        let one = KeptHead::of(&request(10));
+        let one = KeptHead::of(&request(10), false);
         assert_eq!(count(), MOST_PAGES - 1);
         drop(one);
-        drop(KeptHead::of(&request(MOST_BYTES)));
+        drop(KeptHead::of(&request(MOST_ROOM), false));
         assert_eq!(count(), MOST_PAGES - 1);
-        let mut many = request(10);
-        for _ in 0..MOST_FIELDS {
-            let value = HeaderValue::from_static("");
-            many.headers_mut().append("x", value);
-        }
-        drop(KeptHead::of(&many));
-        assert_eq!(count(), MOST_PAGES - 2);
     }
 
     #[test]
     fn a_head_that_is_longer_than_the_page_comes_back_whole() {
-        for (fields, length) in [(COMMON_FIELDS + 1, 1), (1, COMMON_BYTES), (300, 1000)] {
+        for (fields, length) in [(COMMON_ROOM / LENGTH, 0), (1, COMMON_ROOM), (300, 1000)] {
             let mut request = Request::get("https://a.example.com/").body(()).unwrap();
             for _ in 0..fields {
                 let value = HeaderValue::try_from("x".repeat(length)).unwrap();
@@ -325,15 +341,15 @@ mod tests {
     #[test]
     fn t14_a_page_is_wiped() {
         // On the common page, and on one that had to grow in the middle of it.
-        for padding in [10, COMMON_BYTES] {
+        for padding in [10, COMMON_ROOM] {
             let request = Request::get("https://a.example.com/")
                 .header("cookie", "canary")
                 .header("x-long", "x".repeat(padding))
                 .body(())
                 .unwrap();
-            drop(KeptHead::of(&request));
+            drop(KeptHead::of(&request, false));
             let page = Page::take();
-            assert!(page.bytes_room.iter().all(|byte| *byte == 0));
+            assert!(page.room.iter().all(|byte| *byte == 0));
             page.leave();
         }
     }

@@ -7,16 +7,17 @@ use std::task::{Context, Poll};
 
 use arc_swap::ArcSwapOption;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use http::{Request, Response, Uri};
+use http::{Request, Response, StatusCode, Uri};
 use tower_service::Service;
 
 use super::error::BearerAuthError;
-use super::future::{Original, ResponseFuture};
+use super::future::{Original, Resent, ResponseFuture};
 use super::replay::{ReplayBody, ReplayCheap};
-use crate::BoxError;
 use crate::authorize::{Authorizer, ExistingHeader, Found, Known, Sent};
 use crate::cache::Hits;
+use crate::cache::Slot;
 use crate::runtime::Timestamp;
+use crate::{BoxError, Error, Origin};
 
 /// The service that [`BearerAuthLayer`](crate::BearerAuthLayer) makes.
 ///
@@ -75,25 +76,79 @@ const CALLS_WITHOUT: u16 = 8;
 const LEAST_CALLS_FOR_ANOTHER: u16 = 16;
 const MOST_CALLS_FOR_ANOTHER: u16 = 4096;
 
+// Counted in steps of the first.
+const _: () = assert!(
+    LEAST_CALLS_FOR_ANOTHER % CALLS_WITHOUT == 0 && MOST_CALLS_FOR_ANOTHER % CALLS_WITHOUT == 0
+);
+
 /// What a request was sent with, for as long as it is under way.
 pub(super) enum Used<S> {
+    /// To where the supply is for.
     Supply(Arc<Supply<S>>),
+    /// To another place, for which the token is the same.
+    Elsewhere(Arc<Supply<S>>),
     Parts(Sent, Arc<Core<S>>),
+    /// After a 401.
+    Resent(Box<Resent>),
 }
 
 impl<S> Used<S> {
     #[inline]
     pub(super) fn sent(&self) -> &Sent {
         match self {
-            Self::Supply(supply) => supply.known.sent(),
+            Self::Supply(supply) | Self::Elsewhere(supply) => supply.known.sent(),
             Self::Parts(sent, _) => sent,
+            Self::Resent(resent) => &resent.sent,
         }
     }
 
-    pub(super) fn core(&self) -> &Arc<Core<S>> {
+    /// Takes in how the server liked the token.
+    #[inline]
+    pub(super) fn answered(&self, status: StatusCode) {
         match self {
-            Self::Supply(supply) => &supply.core,
-            Self::Parts(_, core) => core,
+            Self::Resent(resent) => resent.answered(status),
+            _ => Authorizer::answered(self.sent(), status),
+        }
+    }
+
+    /// Whether the [origin](Self::origin) of the request is known.
+    #[inline]
+    fn knows_origin(&self) -> bool {
+        matches!(self, Self::Supply(_))
+    }
+
+    pub(super) fn origin(&self) -> Option<Origin<'_>> {
+        match self {
+            Self::Supply(supply) => Some(supply.known.origin()),
+            Self::Elsewhere(_) | Self::Parts(..) | Self::Resent(_) => None,
+        }
+    }
+
+    /// Puts the token on a request, unless there is one that is to stay.
+    #[inline]
+    fn put_on(&self, headers: &mut HeaderMap, existing_header: ExistingHeader) -> bool {
+        let value = match self {
+            Self::Supply(supply) | Self::Elsewhere(supply) => supply.header_value.clone(),
+            _ => self.sent().header_value(),
+        };
+        if existing_header == ExistingHeader::Replace {
+            headers.insert(AUTHORIZATION, value);
+        } else if headers.append(AUTHORIZATION, value) {
+            take_last_back(headers);
+            return false;
+        }
+        if let Self::Supply(supply) | Self::Elsewhere(supply) = self {
+            supply.hit();
+        }
+        true
+    }
+
+    /// What it takes to send the request again; `None` if that is done.
+    pub(super) fn core(&self) -> Option<&Arc<Core<S>>> {
+        match self {
+            Self::Supply(supply) | Self::Elsewhere(supply) => Some(&supply.core),
+            Self::Parts(_, core) => Some(core),
+            Self::Resent(_) => None,
         }
     }
 }
@@ -125,6 +180,12 @@ impl<S> Supply<S> {
             known,
             core: Arc::clone(core),
         }
+    }
+
+    /// Whether a request to `uri` can be sent with this at once.
+    #[inline]
+    fn serves(&self, uri: &Uri, now: Timestamp) -> bool {
+        self.core.authorizer.serves(&self.known, uri, now)
     }
 
     #[inline]
@@ -214,42 +275,35 @@ where
         self.inner.poll_ready(cx).map_err(BearerAuthError::service)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let authorizer = &*self.shared.core.authorizer;
-        let now = authorizer.now();
-        match &self.own {
-            Some(own) if authorizer.serves(&own.known, request.uri(), now) => {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let now = self.shared.core.authorizer.now();
+        let mut used = match &self.own {
+            Some(own) if own.serves(request.uri(), now) => {
                 self.others = 0;
-                send(&mut self.inner, own, &self.replay, request)
+                Some(Used::Supply(Arc::clone(own)))
             }
-            _ => self.call_with_last(request, now),
+            _ => match self.find(request.uri(), request.headers(), now) {
+                Ok(used) => used,
+                Err(hindrance) => return self.hold_back(request, hindrance),
+            },
+        };
+        let mut original = None;
+        if let Some(with) = &used {
+            original = Original::keep(&request, &self.replay, with.knows_origin());
+            let existing_header = self.shared.core.authorizer.existing_header;
+            if !with.put_on(request.headers_mut(), existing_header) {
+                (used, original) = (None, None);
+            }
         }
+        let future = self.inner.call(request);
+        ResponseFuture::sent(future, used, original)
     }
 }
 
-/// Sends a request with a token that is at hand.
-#[inline]
-fn send<S, B, R>(
-    inner: &mut S,
-    supply: &Arc<Supply<S>>,
-    replay: &impl ReplayBody<B>,
-    mut request: Request<B>,
-) -> ResponseFuture<S, B, R>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-{
-    let original = Original::keep(&request, replay);
-    let headers = request.headers_mut();
-    let value = supply.header_value.clone();
-    if supply.core.authorizer.existing_header == ExistingHeader::Replace {
-        headers.insert(AUTHORIZATION, value);
-    } else if headers.append(AUTHORIZATION, value) {
-        take_last_back(headers);
-        return ResponseFuture::passing_on(inner.call(request));
-    }
-    supply.hit();
-    let future = inner.call(request);
-    ResponseFuture::sent(future, Used::Supply(Arc::clone(supply)), original)
+/// Why a request cannot be sent at once.
+enum Hindrance {
+    NoToken(Error),
+    NoTokenYet(Arc<Slot>),
 }
 
 /// Takes back what was appended to values that were there before. To append
@@ -271,15 +325,19 @@ impl<S, P> BearerAuth<S, P> {
     /// Whether a request to `uri` that is sent with `sent` is one too many
     /// without a supply of this service's own for that.
     fn wants_own(&mut self, sent: &Sent, uri: &Uri, lessons: u64, now: Timestamp) -> bool {
+        self.others = self.others.wrapping_add(1);
+        // Often enough, and less than each request to another place pays for.
+        if self.others % CALLS_WITHOUT != 0 {
+            return false;
+        }
         let has_good = match &self.own {
             Some(own) if own.known.says(sent, lessons) && own.known.is_for(uri) => return false,
             Some(own) => own.known.is_as_good_as(sent, lessons, now),
             None => false,
         };
-        self.others = self.others.saturating_add(1);
         if !has_good {
             self.calls_for_another = LEAST_CALLS_FOR_ANOTHER;
-            return self.others >= CALLS_WITHOUT;
+            return true;
         }
         if self.others < self.calls_for_another {
             return false;
@@ -294,77 +352,87 @@ impl<S, P> BearerAuth<S, P> {
         self.others = 0;
     }
 
-    /// For a request that this service has nothing for: it may be a clone for
-    /// this request alone.
+    /// What to send a request with that this service has nothing for: it may be
+    /// a clone for this request alone. `None`: as it is.
     #[inline(never)]
-    fn call_with_last<B, R>(
+    fn find(
         &mut self,
-        request: Request<B>,
+        uri: &Uri,
+        headers: &HeaderMap,
         now: Timestamp,
-    ) -> ResponseFuture<S, B, R>
-    where
-        S: Service<Request<B>, Response = Response<R>> + Clone,
-        S::Error: Into<BoxError>,
-        P: ReplayBody<B>,
-    {
+    ) -> Result<Option<Used<S>>, Hindrance> {
         let last = self.shared.last.load();
-        let authorizer = &*self.shared.core.authorizer;
         match last.as_ref() {
-            Some(last) if authorizer.serves(&last.known, request.uri(), now) => {
-                if self.wants_own(last.known.sent(), request.uri(), last.known.lessons(), now) {
+            Some(last) if last.serves(uri, now) => {
+                if self.wants_own(last.known.sent(), uri, last.known.lessons(), now) {
                     self.make_own(last.known.clone());
                 }
-                send(&mut self.inner, last, &self.replay, request)
+                Ok(Some(Used::Supply(Arc::clone(last))))
             }
-            last => self.call_anew(request, now, last.map(|last| &last.known)),
+            last => self.find_anew(uri, headers, now, last),
         }
     }
 
     /// For a request to another place than the last one, or when there is
     /// something to be done about the token.
     #[inline(never)]
-    fn call_anew<B, R>(
+    fn find_anew(
+        &mut self,
+        uri: &Uri,
+        headers: &HeaderMap,
+        now: Timestamp,
+        last: Option<&Arc<Supply<S>>>,
+    ) -> Result<Option<Used<S>>, Hindrance> {
+        let authorizer = &*self.shared.core.authorizer;
+        if authorizer.existing_header == ExistingHeader::Keep && headers.contains_key(AUTHORIZATION)
+        {
+            return Ok(None);
+        }
+        let supplies = self.own.iter().chain(last);
+        let known = supplies.map(|supply| (supply, &supply.known));
+        match authorizer.find(uri, known, now) {
+            Ok(Found::Known(supply)) => {
+                let supply = Arc::clone(supply);
+                let (sent, lessons) = (supply.known.sent(), supply.known.lessons());
+                if self.wants_own(sent, uri, lessons, now) {
+                    if let Some(known) = Known::new(uri, sent.clone(), lessons) {
+                        self.make_own(known);
+                    }
+                }
+                Ok(Some(Used::Elsewhere(supply)))
+            }
+            Ok(Found::Token { sent, lessons }) => {
+                let last = last.map(|last| &last.known);
+                self.remember(uri, &sent, lessons, last, now);
+                Ok(Some(Used::Parts(sent, Arc::clone(&self.shared.core))))
+            }
+            Ok(Found::Nothing) => Ok(None),
+            Ok(Found::NotYet(slot)) => Err(Hindrance::NoTokenYet(slot)),
+            Err(error) => Err(Hindrance::NoToken(error)),
+        }
+    }
+
+    #[cold]
+    fn hold_back<B, R>(
         &mut self,
         request: Request<B>,
-        now: Timestamp,
-        last: Option<&Known>,
+        hindrance: Hindrance,
     ) -> ResponseFuture<S, B, R>
     where
         S: Service<Request<B>, Response = Response<R>> + Clone,
-        S::Error: Into<BoxError>,
         P: ReplayBody<B>,
     {
-        let core = Arc::clone(&self.shared.core);
-        let authorizer = &*core.authorizer;
-        if authorizer.existing_header == ExistingHeader::Keep
-            && request.headers().contains_key(AUTHORIZATION)
-        {
-            return ResponseFuture::passing_on(self.inner.call(request));
-        }
-        let own = self.own.as_deref().map(|own| &own.known);
-        let found = match authorizer.find(request.uri(), own.into_iter().chain(last), now) {
-            Ok(found) => found,
-            Err(error) => {
-                // What the inner service reserved for this call goes back.
-                self.inner = self.inner.clone();
-                return ResponseFuture::failed(error);
-            }
-        };
-        match found {
-            Found::Token { sent, lessons } => {
-                self.remember(request.uri(), &sent, lessons, last, now);
-                let original = Original::keep(&request, &self.replay);
-                let used = Used::Parts(sent, core);
-                ResponseFuture::sending(&mut self.inner, request, used, original)
-            }
-            Found::NotYet(slot) => {
-                let next = self.inner.clone();
-                let ready = mem::replace(&mut self.inner, next);
-                let acquisition = authorizer.acquire(slot);
-                let original = Original::keep(&request, &self.replay);
+        // What is ready is not called now, but may have reserved something.
+        let next = self.inner.clone();
+        let ready = mem::replace(&mut self.inner, next);
+        match hindrance {
+            Hindrance::NoToken(error) => ResponseFuture::failed(error),
+            Hindrance::NoTokenYet(slot) => {
+                let core = Arc::clone(&self.shared.core);
+                let acquisition = core.authorizer.acquire(slot);
+                let original = Original::keep(&request, &self.replay, false);
                 ResponseFuture::waiting(ready, request, acquisition, core, original)
             }
-            Found::Nothing => ResponseFuture::passing_on(self.inner.call(request)),
         }
     }
 

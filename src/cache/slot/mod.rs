@@ -73,6 +73,7 @@ impl Hits {
         self.0.store(self.get() + 1, Ordering::Relaxed);
     }
 
+    #[inline]
     fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -150,6 +151,11 @@ impl Slot {
         &self.key.audience
     }
 
+    /// Whether its tokens are those of `audience` without any tenant or claims.
+    pub(crate) fn is_of(&self, audience: &Audience) -> bool {
+        self.key() == KeyRef::of(audience)
+    }
+
     /// The hot path: the current token, if it may be sent. Starts a flight in
     /// the background when the token is due for a refresh.
     pub(crate) fn current(
@@ -169,6 +175,16 @@ impl Slot {
         }
         entry.hit();
         Some(Arc::clone(entry))
+    }
+
+    /// The current token, if nothing needs to be done about it.
+    #[inline]
+    pub(super) fn at_hand(&self, now: Timestamp) -> Option<AccessToken> {
+        let current = self.current.load();
+        // What is not due for a refresh has not ended.
+        let entry = current.as_ref().filter(|entry| !entry.window.is_due(now))?;
+        entry.hit();
+        Some(entry.token.clone())
     }
 
     /// Whether `entry`, which was current once, still is and needs nothing
