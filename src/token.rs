@@ -254,8 +254,8 @@ impl fmt::Display for PrincipalType {
 /// For whom a token was issued, as far as that can be known.
 ///
 /// Read from the token's claims where it has readable ones, completed by what
-/// the credential knows. It is for people to look at; nothing is ever decided
-/// by it.
+/// the credential knows. It is for people to look at: nothing is allowed or
+/// refused by it.
 ///
 /// `Display` gives the fields in the order that users of AppAuthentication's
 /// `Principal.ToString()` know:
