@@ -41,7 +41,9 @@ use certificates::Made;
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use loopback::{closed_port, in_own_process};
-use scripted::{Reply, Script, reply, token};
+#[cfg(feature = "pkcs12")]
+use scripted::token;
+use scripted::{Reply, Script, reply};
 use tool_stub::{Folder, eventually};
 use tower::{Layer as _, ServiceExt as _};
 use tower_bearer::azure::{
